@@ -1,0 +1,59 @@
+#include "base/error.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int ht_error_exit_code(const struct ht_error *err)
+{
+    switch (err->code) {
+    case HT_ERR_MEMORY:
+        return HT_ERR_INTERNAL;
+    case HT_ERR_INTERRUPTED:
+        return 128 + err->signal;
+    default:
+        return err->code;
+    }
+}
+
+enum ht_status ht_fail(struct ht_error *err, enum ht_status code, const char *fmt, ...)
+{
+    if (!err)
+        return code;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(err->msg, sizeof err->msg, fmt, args);
+    va_end(args);
+    err->code = code;
+    err->signal = 0;
+    return code;
+}
+
+enum ht_status ht_fail_errno(struct ht_error *err, const char *what, const char *path)
+{
+    int saved = errno;
+    return ht_fail(err, HT_ERR_IO, "%s %s: %s", what, path, strerror(saved));
+}
+
+enum ht_status ht_fail_memory(struct ht_error *err)
+{
+    return ht_fail(err, HT_ERR_MEMORY, "out of memory");
+}
+
+enum ht_status ht_error_prefix(struct ht_error *err, enum ht_status code, const char *fmt, ...)
+{
+    if (!err)
+        return code;
+    char rest[sizeof err->msg];
+    memcpy(rest, err->msg, sizeof rest);
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(err->msg, sizeof err->msg, fmt, args);
+    va_end(args);
+    if (n < 0)
+        n = 0;
+    if ((size_t)n + 2 < sizeof err->msg)
+        snprintf(err->msg + n, sizeof err->msg - (size_t)n, ": %s", rest);
+    return code;
+}

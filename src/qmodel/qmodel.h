@@ -1,0 +1,115 @@
+/* The integer model: the one representation every runtime, file and exporter starts from.
+ * It holds codes and integers only; the float weights of training are gone (docs/numerics.md). */
+#ifndef HT_QMODEL_QMODEL_H
+#define HT_QMODEL_QMODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "quant/grid.h"
+
+#define HT_QMODEL_VERSION 1u
+
+enum ht_rounding { HT_ROUND_NEAREST_EVEN, HT_ROUND_FLOOR };
+
+/* How real values become levels: level = clamp(round(x / scale), lo - zero_point, hi - zero_point)
+ * + zero_point. On grids with step 2 (binary, zero_free) round takes the nearest level, a midpoint
+ * goes to the lower one. */
+struct ht_qactivation {
+    struct ht_grid grid;
+    float scale;
+    int32_t zero_point;
+    int lo, hi; /* clamp, in levels: the grid's, or tighter for relu and relu6 */
+    enum ht_rounding rounding;
+    bool is_signed; /* grid.lo < 0: levels are kept as int8, else as uint8 */
+};
+
+struct ht_qinput {
+    size_t features;
+    struct ht_qactivation quant;
+    /* Raw user values to x: x = (raw - mean) / std; NULL = identity. [features], owned */
+    float *mean, *std;
+    /* 0: raw values are floats. 255: bytes, x = byte / 255. -1: bytes, x = byte / 127.5 - 1. */
+    int pixel_range;
+    size_t image_rows, image_columns; /* 0 = not an image */
+};
+
+struct ht_qweights {
+    struct ht_grid grid;
+    uint8_t *packed;      /* codes of [out, in], dense, least significant bits first, rows not
+                             padded, tail bits zero; ceil(out * in * bits / 8) bytes, owned */
+    float *scale;         /* [channels], already times the BN gain; owned */
+    int32_t *zero_point;  /* [channels] (affine), or NULL = 0; owned */
+    size_t channels;      /* out (per channel), or 1 */
+};
+
+enum ht_qoutput_kind {
+    HT_QOUTPUT_CODES, /* levels of `quant` */
+    HT_QOUTPUT_REAL   /* float32: fl32(acc) * fl32(s_a * s_w): the last layer */
+};
+
+/* One dense layer with everything folded into it. Its input is the previous layer's levels. */
+struct ht_qlayer {
+    char name[64];
+    size_t in, out;
+    struct ht_qweights weights;
+    int32_t *bias;      /* [out] in units of s_a * s_w[n]; owned */
+    float *multiplier;  /* [out]: fl32(fl32(s_a*s_w)/s_y) for codes, fl32(s_a*s_w) for real; owned */
+    enum ht_qoutput_kind output;
+    struct ht_qactivation quant; /* CODES: what requantization aims at */
+    char activation[16];         /* none relu relu6, or the name of the table's function */
+    /* Activation by table (tanh, sigmoid, gelu, leaky_relu): level of `quant` -> level of
+     * `table_quant`. table[level - quant.grid.lo]. */
+    bool has_table;
+    int16_t table[256];
+    struct ht_qactivation table_quant;
+};
+
+struct ht_qmodel {
+    char name[64];
+    char task[32];   /* classification regression autoencoder */
+    char loss[32];   /* binary classifiers by bce have one output: class = logit > 0 */
+    struct ht_qinput input;
+    struct ht_qlayer *layers; /* [n_layers], owned, as is all that follows */
+    size_t n_layers;
+    size_t outputs; /* = layers[n_layers - 1].out */
+    char (*classes)[64]; /* [n_classes] or NULL */
+    size_t n_classes;
+    float *target_mean, *target_std; /* [outputs] or NULL: raw target = y * std + mean */
+    char *experiment;    /* resolved YAML it was trained from */
+    char data_hash[65];
+    char score_name[16]; /* accuracy r2 */
+    double validation_score; /* of the integer path, when it was exported */
+};
+
+/* What the levels of the model's output (or a layer's) look like after its table, if any. */
+const struct ht_qactivation *ht_qlayer_output_quant(const struct ht_qlayer *layer);
+
+struct ht_qmodel *ht_qmodel_create(size_t n_layers); /* zeroed; NULL when out of memory */
+void ht_qmodel_destroy(struct ht_qmodel *m);
+
+/* Everything a loaded or lowered model must hold: shapes chain, grids and widths known, codes
+ * valid, pad bits zero, scales finite, normal and > 0, zero points in range, multipliers equal to
+ * what their scales give, tables in range, and the accumulator bound
+ * K * max|a - z_a| * max|w - z_w| + |bias| < 2^31 (also of the raw products). HT_ERR_MODEL names the layer. */
+enum ht_status ht_qmodel_check(const struct ht_qmodel *m, struct ht_error *err);
+
+/* The exact worst case of |acc| of a layer, over all its neurons and all inputs in range. */
+int64_t ht_qlayer_worst_accumulator(const struct ht_qmodel *m, size_t layer);
+
+/* HDF5 container of kind "model" (docs/file-format.md). Saves are byte-identical for equal models. */
+enum ht_status ht_qmodel_save(const struct ht_qmodel *m, const char *path, struct ht_error *err);
+enum ht_status ht_qmodel_load(struct ht_qmodel **ret, const char *path, struct ht_error *err);
+
+/* Bytes of weights, biases and scales as stored, and of the same network in float32. */
+size_t ht_qmodel_bytes(const struct ht_qmodel *m);
+size_t ht_qmodel_float_bytes(const struct ht_qmodel *m);
+
+/* Packing of codes: element i of `bits` wide codes. */
+void ht_pack_code(uint8_t *packed, size_t i, int bits, unsigned code); /* into zeroed memory */
+unsigned ht_unpack_code(const uint8_t *packed, size_t i, int bits);
+size_t ht_packed_size(size_t n, int bits);
+
+#endif

@@ -1,0 +1,27 @@
+/* The number type of training. The library is built with float; the gradient checks build the same
+ * sources once more with double (-DHT_REAL_IS_DOUBLE), where finite differences can be trusted.
+ * This header and blas.c are the only places that know. */
+#ifndef HT_TENSOR_REAL_H
+#define HT_TENSOR_REAL_H
+
+#include <stdint.h>
+
+#ifdef HT_REAL_IS_DOUBLE
+typedef double ht_real;
+/* Integer accumulators; in the surrogate forms of the double build they are not whole numbers. */
+typedef double ht_acc;
+#define HT_REAL_EPSILON 2.2204460492503131e-16
+/* Integers up to this are exact in ht_real. */
+#define HT_REAL_EXACT_MAX 9007199254740992.0
+/* Adding and subtracting this rounds |x| < 2^51 to the nearest integer, ties to even. */
+#define HT_REAL_ROUND_MAGIC 6755399441055744.0
+#else
+typedef float ht_real;
+typedef int32_t ht_acc;
+#define HT_REAL_EPSILON 1.1920929e-07f
+#define HT_REAL_EXACT_MAX 16777216.0
+/* Adding and subtracting this rounds |x| < 2^22 to the nearest integer, ties to even. */
+#define HT_REAL_ROUND_MAGIC 12582912.0f
+#endif
+
+#endif
