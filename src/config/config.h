@@ -13,14 +13,16 @@
 struct ht_config;
 
 /* Reads the file and applies `overrides` ("train.epochs=3"; [n_overrides]). On failure *ret is
- * untouched, err holds the first error in one line and `report` (NULL allowed) all of them, ready to print:
- *   fashion.yaml:7:12: error: unknown key 'epoch' in train (did you mean 'epochs'?)
+ * untouched, err holds the first error in one line and `report` (NULL allowed) all of them, ready
+ * to print:
+ *   fashion.yaml:7:9: error: unknown key 'epoch' in train (did you mean 'epochs'?)
  *       train: {epoch: 3}
  *               ^
  * The last line counts them. Overrides show as `argument 'train.epoch=3': error: ...`.
  * path "-" reads standard input. Files over 1 MiB, aliases and anchors are refused. */
-enum ht_status ht_config_load(struct ht_config **ret, const char *path, const char *const *overrides,
-                              size_t n_overrides, struct ht_text *report, struct ht_error *err);
+enum ht_status ht_config_load(struct ht_config **ret, const char *path,
+                              const char *const *overrides, size_t n_overrides,
+                              struct ht_text *report, struct ht_error *err);
 
 /* The same from text; `path` is only used in messages. */
 enum ht_status ht_config_parse(struct ht_config **ret, const char *path, const char *text,
@@ -39,6 +41,14 @@ void ht_config_variant(const struct ht_config *config, size_t index, struct ht_e
  * Used by `compare --bits`. */
 enum ht_status ht_experiment_set(struct ht_experiment *experiment, const char *key,
                                  const char *value, struct ht_error *err);
+
+/* The quantizers of a dense layer (its number among the dense layers, from 0): those of the entry
+ * of quant.layers with its name, else `first`, else `last`, else quant.weights or
+ * quant.activations. Borrowed. */
+const struct ht_quantizer_config *ht_experiment_weights(const struct ht_experiment *experiment,
+                                                        size_t dense);
+const struct ht_quantizer_config *ht_experiment_activations(const struct ht_experiment *experiment,
+                                                            size_t dense);
 
 /* The whole experiment as YAML, every field with its value, defaults included; loading it again
  * gives an equal struct (but for positions). Variants are not part of it. */

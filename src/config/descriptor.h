@@ -32,23 +32,23 @@ struct ht_descriptor {
     char search[HT_MAX_SEARCH_PATHS][HT_PATH_LENGTH]; /* folders tried in order, after the fetch
                                                          folder; relative ones to the descriptor */
     size_t n_search;
-    int samples, test_samples;          /* 0 = not checked */
-    int features;                       /* 0 = not checked */
-    int image_rows, image_columns;      /* 0 = not images */
-    char (*classes)[HT_NAME_LENGTH];    /* [n_classes], owned; NULL when none are named */
-    size_t n_classes;                   /* 0: regression, or found in the data */
+    int samples, test_samples;       /* 0 = not checked */
+    int features;                    /* 0 = not checked */
+    int image_rows, image_columns;   /* 0 = not images */
+    char (*classes)[HT_NAME_LENGTH]; /* [n_classes], owned; NULL when none are named */
+    size_t n_classes;                /* 0: regression, or found in the data */
     struct {
-        char label[HT_NAME_LENGTH]; /* column name or 1-based number; negative counts from the end;
-                                       default -1 */
+        char label[HT_NAME_LENGTH];  /* column name or 1-based number; negative counts from the end;
+                                        default -1 */
         char header[HT_NAME_LENGTH]; /* auto yes no */
         char delimiter[8];           /* one character, or "tab", "space"; default "," */
         int skip_rows;               /* lines before the header or data */
         char missing[HT_NAME_LENGTH]; /* error (default), or mean: the training part's mean */
     } csv;
     struct {
-        char apt[HT_NAME_LENGTH];     /* Debian package that holds the files */
-        char npm[HT_NAME_LENGTH];     /* or npm package, "name@version" */
-        char folder[HT_PATH_LENGTH];  /* folder inside the unpacked package */
+        char apt[HT_NAME_LENGTH];    /* Debian package that holds the files */
+        char npm[HT_NAME_LENGTH];    /* or npm package, "name@version" */
+        char folder[HT_PATH_LENGTH]; /* folder inside the unpacked package */
     } fetch;
 };
 

@@ -10,7 +10,7 @@
 #define HT_MAX_LAYERS    128 /* entries of model.layers */
 #define HT_MAX_OVERRIDES 64  /* entries of quant.layers */
 #define HT_MAX_VARIANTS  64
-#define HT_NAME_LENGTH   64  /* longest name, with its NUL */
+#define HT_NAME_LENGTH   64 /* longest name, with its NUL */
 #define HT_PATH_LENGTH   1024
 
 struct ht_source_position {
@@ -28,11 +28,12 @@ struct ht_quantizer_config {
     struct ht_source_position at;     /* of the map, for errors found later */
 };
 
-/* One entry of quant.layers: the layer's name, or `first` or `last`, and only the fields given. */
+/* One entry of quant.layers: the layer's name, or `first` or `last`. Fields that are not given hold
+ * what they inherit from quant.weights and quant.activations. */
 struct ht_quant_override {
     char layer[HT_NAME_LENGTH];
     struct ht_quantizer_config weights, activations;
-    uint32_t weights_set, activations_set; /* bit i: the i-th field of the quantizer table was given */
+    uint32_t weights_set, activations_set; /* bit i: the i-th field of the quantizer was given */
     struct ht_source_position at;
 };
 
@@ -53,11 +54,11 @@ struct ht_experiment {
     char name[HT_NAME_LENGTH];
     uint64_t seed;
     struct {
-        char name[HT_PATH_LENGTH]; /* a built-in dataset, or the path of a descriptor .yaml */
-        char dir[HT_PATH_LENGTH];  /* where the files are; empty = where the descriptor says */
+        char name[HT_PATH_LENGTH];   /* a built-in dataset, or the path of a descriptor .yaml */
+        char dir[HT_PATH_LENGTH];    /* where the files are; empty = where the descriptor says */
         char target[HT_NAME_LENGTH]; /* labels, or input (autoencoder) */
         double validation;           /* >= 1: samples; < 1: share of the training part */
-        double test; /* the same, for datasets without a test part of their own */
+        double test;                 /* the same, for datasets without a test part of their own */
         bool standardize; /* features to mean 0, std 1 of the training part; bytes (images) stay */
         char pixels[HT_NAME_LENGTH]; /* byte features become unit: [0, 1] or symmetric: [-1, 1] */
         struct {
@@ -95,12 +96,13 @@ struct ht_experiment {
         double clip_norm;              /* 0 = off: gradients scaled to this global L2 norm */
         char loss[HT_NAME_LENGTH];     /* auto cross_entropy mse bce squared_hinge */
         double label_smoothing;
-        int early_stopping; /* 0 = off: epochs without improvement on validation */
+        int early_stopping;        /* 0 = off: epochs without improvement on validation */
         char from[HT_PATH_LENGTH]; /* a run folder or checkpoint whose parameters to start from */
         struct ht_source_position at;
     } train;
     struct {
         char dir[HT_PATH_LENGTH];
+        double max_minutes;        /* 0 = no limit: stop with a checkpoint after this long */
         double checkpoint_minutes; /* a checkpoint at each epoch's end, and this often */
     } run;
     struct {

@@ -15,18 +15,18 @@ enum ht_split { HT_TRAIN, HT_VALIDATION, HT_TEST, HT_N_SPLITS };
 
 struct ht_dataset {
     char name[64];
-    size_t n, features;      /* all samples: those of the training files, then the test files' */
-    uint8_t *bytes;          /* [n, features] images and other byte data, or NULL */
-    float *values;           /* [n, features] as read, or NULL; exactly one of the two is there */
-    int32_t *labels;         /* [n] classification, else NULL */
-    float *targets;          /* [n, target_columns] regression, else NULL */
+    size_t n, features; /* all samples: those of the training files, then the test files' */
+    uint8_t *bytes;     /* [n, features] images and other byte data, or NULL */
+    float *values;      /* [n, features] as read, or NULL; exactly one of the two is there */
+    int32_t *labels;    /* [n] classification, else NULL */
+    float *targets;     /* [n, target_columns] regression, else NULL */
     size_t target_columns;
-    char (*classes)[64];     /* [n_classes] */
+    char (*classes)[64]; /* [n_classes] */
     size_t n_classes;
-    char (*feature_names)[64]; /* [features], or NULL */
+    char (*feature_names)[64];        /* [features], or NULL */
     size_t image_rows, image_columns; /* 0 = not images */
-    char hash[65];           /* SHA-256 over the files' digests, in order */
-    uint32_t *index[HT_N_SPLITS]; /* sample numbers of each part, ascending */
+    char hash[65];                    /* SHA-256 over the files' digests, in order */
+    uint32_t *index[HT_N_SPLITS];     /* sample numbers of each part, ascending */
     size_t count[HT_N_SPLITS];
 
     /* Input transform: x = (raw - mean) / std, raw = byte / 255 or byte / 127.5 - 1 for bytes.
@@ -41,10 +41,10 @@ struct ht_dataset {
 struct ht_dataset_options {
     const char *dir; /* where the files are, or NULL/"" for the fetch folder and search paths */
     double validation, test;
-    bool standardize;      /* applies to `values`, never to `bytes` */
+    bool standardize; /* applies to `values`, never to `bytes` */
     bool symmetric_pixels;
-    uint64_t seed;         /* of the split: stratified by class for classification */
-    bool verify_hashes;    /* compare the files with the descriptor's SHA-256 */
+    uint64_t seed;      /* of the split: stratified by class for classification */
+    bool verify_hashes; /* compare the files with the descriptor's SHA-256 */
 };
 
 /* Reads, checks and splits. HT_ERR_DATA with file, row and column for bad content; a missing file's

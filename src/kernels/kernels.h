@@ -26,25 +26,25 @@ struct ht_kernel_quantizer {
 
 /* Weights as a file holds them. */
 struct ht_kernel_weights {
-    size_t n, k;              /* [n, k]: n outputs, k inputs */
-    int bits;                 /* of a code: 1..8 */
-    const uint8_t *codes;     /* dense, least significant bits first, rows not padded */
-    const int16_t *level;     /* [1 << bits]: level of each code */
+    size_t n, k;               /* [n, k]: n outputs, k inputs */
+    int bits;                  /* of a code: 1..8 */
+    const uint8_t *codes;      /* dense, least significant bits first, rows not padded */
+    const int16_t *level;      /* [1 << bits]: level of each code */
     const int32_t *zero_point; /* [n], or NULL = 0 */
 };
 
 struct ht_kernel_dense {
-    size_t m;              /* rows of activations */
-    const void *a;         /* [m, k] levels, uint8 or int8 */
+    size_t m;      /* rows of activations */
+    const void *a; /* [m, k] levels, uint8 or int8 */
     bool a_signed;
     const struct ht_kernel_weights *weights;
-    const void *packed;    /* what pack made of the weights */
-    const int32_t *init;   /* [n]: bias - z_a * sum_k (w - z_w) */
+    const void *packed;      /* what pack made of the weights */
+    const int32_t *init;     /* [n]: bias - z_a * sum_k (w - z_w) */
     const float *multiplier; /* [n] */
     /* Exactly one of the three is not NULL. */
-    int32_t *acc;          /* [m, n] raw accumulators */
-    float *real;           /* [m, n] fl32(fl32(acc) * multiplier) */
-    void *levels;          /* [m, n] quantizer(fl32(fl32(acc) * multiplier)), uint8 or int8 */
+    int32_t *acc; /* [m, n] raw accumulators */
+    float *real;  /* [m, n] fl32(fl32(acc) * multiplier) */
+    void *levels; /* [m, n] quantizer(fl32(fl32(acc) * multiplier)), uint8 or int8 */
     const struct ht_kernel_quantizer *quantizer; /* for levels */
 };
 
@@ -53,7 +53,7 @@ struct ht_kernels {
     /* Bytes pack needs, and packing itself; done once per layer. Equal for equal weights. */
     size_t (*packed_size)(const struct ht_kernel_weights *w);
     void (*pack)(const struct ht_kernel_weights *w, void *packed);
-    /* acc[m, n] = init[n] + sum_k a * w - z_w[n] * sum_k a, int32; then what the outputs ask for. */
+    /* acc[m, n] = init[n] + sum_k a * w - z_w[n] * sum_k a, int32; then what is asked for. */
     void (*dense)(const struct ht_kernel_dense *d);
     /* levels[n] = quantizer(x[n] / scale): a true division. */
     void (*quantize)(const float *x, size_t n, float scale, const struct ht_kernel_quantizer *q,

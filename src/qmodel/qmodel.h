@@ -12,7 +12,10 @@
 
 #define HT_QMODEL_VERSION 1u
 
-enum ht_rounding { HT_ROUND_NEAREST_EVEN, HT_ROUND_FLOOR };
+/* Limits of a model, checked before anything is allocated for it. */
+#define HT_QMODEL_MAX_LAYERS  999
+#define HT_QMODEL_MAX_WIDTH   (1 << 24) /* of a layer, and input features */
+#define HT_QMODEL_MAX_CLASSES 65536
 
 /* How real values become levels: level = clamp(round(x / scale), lo - zero_point, hi - zero_point)
  * + zero_point. On grids with step 2 (binary, zero_free) round takes the nearest level, a midpoint
@@ -87,8 +90,22 @@ struct ht_qmodel {
 /* What the levels of the model's output (or a layer's) look like after its table, if any. */
 const struct ht_qactivation *ht_qlayer_output_quant(const struct ht_qlayer *layer);
 
+/* What the layer's input levels look like: the model's input, or the layer before. */
+const struct ht_qactivation *ht_qlayer_input_quant(const struct ht_qmodel *m, size_t layer);
+
 struct ht_qmodel *ht_qmodel_create(size_t n_layers); /* zeroed; NULL when out of memory */
 void ht_qmodel_destroy(struct ht_qmodel *m);
+
+/* Computes every layer's multipliers from the scales (allocates them where they are NULL). The one
+ * place they come from: lowering and loading both call it. */
+enum ht_status ht_qmodel_derive(struct ht_qmodel *m, struct ht_error *err);
+
+/* Raw user rows[n, features] to network input x[n, features] (may be the same array). */
+void ht_qmodel_transform_input(const struct ht_qmodel *m, const float *raw, size_t n, float *x);
+
+/* The class that outputs y[outputs] stand for: argmax, a tie goes to the lowest index; with one
+ * output 1 when y > 0, else 0. */
+size_t ht_qmodel_class(const struct ht_qmodel *m, const float *y);
 
 /* Everything a loaded or lowered model must hold: shapes chain, grids and widths known, codes
  * valid, pad bits zero, scales finite, normal and > 0, zero points in range, multipliers equal to

@@ -11,6 +11,8 @@
 
 #define HT_GRID_NAME 16
 
+enum ht_rounding { HT_ROUND_NEAREST_EVEN, HT_ROUND_FLOOR };
+
 struct ht_grid {
     char name[HT_GRID_NAME]; /* full narrow affine binary zero_free */
     int bits;                /* 1..8, of a stored code */

@@ -15,7 +15,7 @@ enum ht_span_flag {
 };
 
 struct ht_span {
-    char name[64];     /* "dense1.weight" */
+    char name[96];     /* "dense1.weight" */
     size_t rows, cols; /* a vector is [1, n] */
     size_t offset, n;  /* n = rows * cols, in elements of the flat arrays */
     unsigned flags;

@@ -1,0 +1,58 @@
+/* What the commands share: options, output, errors, signals. */
+#ifndef HT_CLI_CLI_H
+#define HT_CLI_CLI_H
+
+#include <signal.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "config/config.h"
+#include "report/progress.h"
+#include "report/table.h"
+
+#define HT_CLI_MAX_OPTIONS 12
+
+struct ht_cli_option {
+    const char *name;  /* "resume"; NULL ends a list */
+    char letter;       /* 'j', or 0 */
+    const char *value; /* placeholder of its argument, NULL for a flag */
+    const char *help;
+};
+
+struct ht_cli {
+    enum ht_output_format format;
+    bool quiet;
+    const char *const *args; /* positional arguments after the command's name */
+    int n_args;
+    const char *values[HT_CLI_MAX_OPTIONS]; /* of the command's options, in its order: NULL = not
+                                               given, "" = a flag that was given */
+    const volatile sig_atomic_t *stop;      /* number of the signal that came, or 0 */
+};
+
+struct ht_command {
+    const char *name, *arguments, *summary;
+    const char *details; /* more lines of help; NULL = none */
+    struct ht_cli_option options[HT_CLI_MAX_OPTIONS];
+    int min_args, max_args; /* max -1 = any number */
+    enum ht_status (*run)(const struct ht_cli *cli, struct ht_error *err);
+};
+
+/* A whole number in [min, max] from an option; `name` for the message. */
+enum ht_status ht_cli_integer(const char *text, const char *name, long min, long max, long *ret,
+                              struct ht_error *err);
+
+/* Loads args[0] with the key=value arguments after it. Config errors are printed to stderr, all of
+ * them; err then only counts them. */
+enum ht_status ht_cli_config(const struct ht_cli *cli, struct ht_config **ret,
+                             struct ht_error *err);
+
+/* A line of talk on stderr, unless --quiet. */
+void ht_cli_say(const struct ht_cli *cli, const char *format, ...) HT_PRINTF(2, 3);
+
+double ht_cli_now(void);
+
+#define HT_COMMAND(name) extern const struct ht_command ht_command_##name;
+#include "cli/commands.inc"
+#undef HT_COMMAND
+
+#endif

@@ -1,0 +1,88 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "train/session.h"
+
+enum { DATA, SPLIT };
+
+static const char *const splits[] = {"train", "validation", "test"};
+
+static const struct ht_column columns[] = {
+    {.key = "name", .title = "model", .kind = HT_COLUMN_TEXT},
+    {.key = "data", .kind = HT_COLUMN_TEXT},
+    {.key = "split", .kind = HT_COLUMN_TEXT},
+    {.key = "samples", .kind = HT_COLUMN_INTEGER},
+    {.key = "score_name", .title = "score", .kind = HT_COLUMN_TEXT},
+    {.key = "score", .title = "integer path", .kind = HT_COLUMN_PERCENT, .digits = 2},
+};
+
+static enum ht_status print_result(const struct ht_cli *cli, const struct ht_qmodel *model,
+                                   const struct ht_session *s, const char *split,
+                                   const struct ht_evaluation *v, struct ht_error *err)
+{
+    struct ht_table *t;
+    enum ht_status status = ht_table_create(&t, columns, sizeof columns / sizeof *columns, err);
+    if (status != HT_OK)
+        return status;
+    ht_table_add_row(t);
+    ht_table_set_text(t, "name", model->name);
+    ht_table_set_text(t, "data", s->dataset->name);
+    ht_table_set_text(t, "split", split);
+    ht_table_set_integer(t, "samples", (int64_t)v->n);
+    ht_table_set_text(t, "score_name", s->objective.score);
+    ht_table_set_real(t, "score", v->score);
+    status = ht_table_write(t, cli->format, stdout, err);
+    ht_table_destroy(t);
+    return status;
+}
+
+static enum ht_status find_split(const char *name, const struct ht_dataset *d, int *ret,
+                                 struct ht_error *err)
+{
+    for (*ret = 0; *ret < HT_N_SPLITS; ++*ret)
+        if (strcmp(name, splits[*ret]) == 0)
+            return d->count[*ret] ? HT_OK
+                                  : ht_fail(err, HT_ERR_DATA, "%s has no %s part", d->name, name);
+    return ht_fail(err, HT_ERR_CONFIG, "--split: expected train, validation or test, not '%s'",
+                   name);
+}
+
+static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
+{
+    struct ht_qmodel *model;
+    struct ht_session session;
+    struct ht_kernels kernels;
+    struct ht_evaluation v;
+    int split = HT_TEST;
+    enum ht_status status = ht_run_kernels(&kernels, err);
+    if (status == HT_OK)
+        status = ht_qmodel_load(&model, cli->args[0], err);
+    if (status != HT_OK)
+        return status;
+    status = ht_session_from_model(&session, model, cli->values[DATA], err);
+    if (status == HT_OK) {
+        status = find_split(cli->values[SPLIT] ? cli->values[SPLIT] : "test", session.dataset,
+                            &split, err);
+        if (status == HT_OK)
+            status = ht_evaluate_integer(&v, model, &session.objective, &kernels, session.dataset,
+                                         (enum ht_split)split, err);
+        if (status == HT_OK)
+            status = print_result(cli, model, &session, splits[split], &v, err);
+        ht_session_finish(&session);
+    }
+    ht_qmodel_destroy(model);
+    return status;
+}
+
+const struct ht_command ht_command_eval = {
+    .name = "eval",
+    .arguments = "MODEL [--data NAME] [--split test]",
+    .summary = "score an exported model on its data, by the integer path",
+    .options = {[DATA] = {"data", 0, "NAME",
+                          "another dataset than the model was trained on (name or descriptor)"},
+                [SPLIT] = {"split", 0, "PART", "train, validation or test (default: test)"}},
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
+};

@@ -1,0 +1,248 @@
+/* What follows from several fields together, mostly of quantizers. */
+#include <stdio.h>
+#include <string.h>
+
+#include "config/config.h"
+#include "config/tables.h"
+
+struct rules {
+    struct ht_reader *r;
+    struct ht_experiment *e;
+    enum ht_rules_mode mode;
+};
+
+/* What a quantizer is for. */
+enum use { INPUT, WEIGHTS, ACTIVATIONS, OUTPUT };
+static const struct {
+    const char *name, *default_grid;
+    bool can_be_float;
+} uses[] = {
+    [INPUT] = {"input", "affine", false},
+    [WEIGHTS] = {"weights", "narrow", true},
+    [ACTIVATIONS] = {"activations", "affine", false},
+    [OUTPUT] = {"output", "affine", true},
+};
+
+static const struct {
+    const char *name;
+    int min_bits, max_bits;
+} grids[] = {
+    {"full", 2, 8}, {"narrow", 2, 8}, {"affine", 2, 8}, {"binary", 1, 1}, {"zero_free", 1, 4}};
+
+static bool grid_has(const char *grid, int bits)
+{
+    for (size_t i = 0; i < sizeof grids / sizeof *grids; i++)
+        if (strcmp(grids[i].name, grid) == 0)
+            return bits >= grids[i].min_bits && bits <= grids[i].max_bits;
+    return false;
+}
+
+static bool is(const char *name, const char *value)
+{
+    return strcmp(name, value) == 0;
+}
+
+/* The node that gave a field of the quantizer, or NULL. */
+static struct ht_tree_node *row_node(const struct rules *s, const struct ht_quantizer_config *q,
+                                     enum ht_quantizer_row row)
+{
+    size_t offset = (size_t)((const char *)q - (const char *)s->e);
+    return ht_reader_find(s->r, offset + ht_quantizer_table.fields[row].offset);
+}
+
+/* Where to report: the first of two fields that was written, else the quantizer's map. */
+static struct ht_place row_place(const struct rules *s, const struct ht_quantizer_config *q,
+                                 enum ht_quantizer_row row, enum ht_quantizer_row other)
+{
+    const struct ht_tree_node *node = row_node(s, q, row);
+    if (!node)
+        node = row_node(s, q, other);
+    if (node)
+        return node->place;
+    return (struct ht_place){s->mode == HT_RULES_SET ? 1 : 0, q->at.line ? q->at : s->e->quant.at};
+}
+
+static void set_name(char *field, const char *value)
+{
+    ht_fields_copy_text(field, HT_NAME_LENGTH, value);
+}
+
+/* Chooses what was not written so that it fits what was. Returns the rows that were chosen. */
+static uint32_t settle(const struct rules *s, struct ht_quantizer_config *q, enum use use,
+                       const char *previous_grid)
+{
+    uint32_t chosen = 0;
+    bool bits_given = row_node(s, q, HT_ROW_BITS), grid_given = row_node(s, q, HT_ROW_GRID);
+    if (grid_given && !bits_given && is(q->grid, "binary")) {
+        q->bits = 1;
+        chosen |= 1u << HT_ROW_BITS;
+    } else if (!grid_given && q->bits != 32 && !grid_has(q->grid, q->bits)) {
+        if (grid_has(previous_grid, q->bits))
+            set_name(q->grid, previous_grid);
+        else if (q->bits == 1)
+            set_name(q->grid, "binary");
+        else if (is(q->grid, "binary"))
+            set_name(q->grid, uses[use].default_grid);
+        chosen |= 1u << HT_ROW_GRID;
+    }
+    bool range_given = row_node(s, q, HT_ROW_RANGE);
+    bool estimator_given = row_node(s, q, HT_ROW_ESTIMATOR);
+    if (is(q->estimator, "lsq") && !is(q->range, "learned")) {
+        if (range_given && !estimator_given) {
+            set_name(q->estimator, "clipped_ste");
+            chosen |= 1u << HT_ROW_ESTIMATOR;
+        } else if (estimator_given && !range_given && use != INPUT) {
+            set_name(q->range, "learned");
+            chosen |= 1u << HT_ROW_RANGE;
+        }
+    }
+    return chosen;
+}
+
+static void check_width(const struct rules *s, const struct ht_quantizer_config *q, enum use use,
+                        bool override)
+{
+    struct ht_place place = row_place(s, q, HT_ROW_BITS, HT_ROW_GRID);
+    if (q->bits == 32 && override)
+        ht_diagnostics_add(s->r->d, place,
+                           "a float32 layer inside an integer network is not supported: use 8");
+    else if (q->bits == 32 && !uses[use].can_be_float)
+        ht_diagnostics_add(s->r->d, place,
+                           "%s must have 1..8 bits; for a float32 network write quant: null or "
+                           "weights: {bits: 32}",
+                           uses[use].name);
+    else if (q->bits == 32)
+        return;
+    else if (!grid_has(q->grid, q->bits)) {
+        for (size_t i = 0; i < sizeof grids / sizeof *grids; i++)
+            if (is(grids[i].name, q->grid))
+                ht_diagnostics_add(s->r->d, place, "grid %s has %d..%d bits, not %d%s", q->grid,
+                                   grids[i].min_bits, grids[i].max_bits, q->bits,
+                                   q->bits == 1 ? " (grid binary has 1)" : "");
+    } else if (use == WEIGHTS && is(q->grid, "full") && q->bits == 8)
+        ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_GRID, HT_ROW_BITS),
+                           "8-bit weights are narrow by contract, without -128: use grid narrow");
+}
+
+static void check_quantizer(const struct rules *s, const struct ht_quantizer_config *q,
+                            enum use use, bool override)
+{
+    struct ht_diagnostics *d = s->r->d;
+    for (int row = 0; row < HT_N_QUANTIZER_ROWS; row++) {
+        const struct ht_tree_node *node = row_node(s, q, (enum ht_quantizer_row)row);
+        if (node && node->failed)
+            return;
+    }
+    check_width(s, q, use, override);
+    if (use != WEIGHTS && is(q->granularity, "channel"))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_GRANULARITY, HT_ROW_BITS),
+                           "granularity channel is for weights only: %s have one scale a tensor",
+                           uses[use].name);
+    if (q->bits == 32)
+        return;
+    if (use == INPUT && is(q->range, "learned"))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_RANGE, HT_ROW_ESTIMATOR),
+                           "the range of the input cannot be learned: use min_max or ema");
+    else if (is(q->estimator, "lsq") && !is(q->range, "learned"))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_ESTIMATOR, HT_ROW_RANGE),
+                           "estimator lsq needs range learned, not %s", q->range);
+    if (is(q->rounding, "floor") && (is(q->grid, "binary") || is(q->grid, "zero_free")))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_ROUNDING, HT_ROW_GRID),
+                           "rounding floor is not defined on grid %s: use nearest_even", q->grid);
+}
+
+/* The activation right after a dense layer's block, or "" (then the output is what is quantized).
+ */
+static const char *activation_after(const struct ht_experiment *e, size_t dense)
+{
+    for (size_t i = dense + 1; i < e->model.n_layers; i++) {
+        const char *kind = e->model.layers[i].kind;
+        if (is(kind, "dense"))
+            break;
+        if (!is(kind, "batchnorm") && !is(kind, "dropout"))
+            return kind;
+    }
+    return "";
+}
+
+static void check_relu(const struct rules *s)
+{
+    for (size_t i = 0, dense = 0; i < s->e->model.n_layers; i++) {
+        if (!is(s->e->model.layers[i].kind, "dense"))
+            continue;
+        const struct ht_quantizer_config *q = ht_experiment_activations(s->e, dense++);
+        const char *activation = activation_after(s->e, i);
+        bool relu = is(activation, "relu") || is(activation, "relu6");
+        if (relu && (is(q->grid, "binary") || is(q->grid, "zero_free"))) {
+            ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_GRID, HT_ROW_BITS),
+                               "activations on grid %s after %s: %s leaves the negative levels "
+                               "unused: use grid affine, or remove %s",
+                               q->grid, activation, activation, activation);
+            return;
+        }
+    }
+}
+
+static void check_override_name(const struct rules *s, const struct ht_quant_override *entry)
+{
+    const char *names[HT_MAX_LAYERS + 2] = {"first", "last"};
+    size_t n = 2;
+    for (size_t i = 0; i < s->e->model.n_layers; i++)
+        if (is(s->e->model.layers[i].kind, "dense"))
+            names[n++] = s->e->model.layers[i].name;
+    for (size_t i = 0; i < n; i++)
+        if (is(names[i], entry->layer))
+            return;
+    size_t offset = (size_t)((const char *)&entry->at - (const char *)s->e);
+    const struct ht_tree_node *node = ht_reader_find(s->r, offset);
+    struct ht_place place =
+        node ? node->key_place : (struct ht_place){s->mode == HT_RULES_SET ? 1 : 0, entry->at};
+    ht_reader_unknown(s->r, place, "layer", entry->layer, "quant.layers", names, n);
+}
+
+/* Fills the rows of an override that were not given, and checks the whole. */
+static void inherit(const struct rules *s, struct ht_quantizer_config *q, uint32_t *set,
+                    const struct ht_quantizer_config *from, enum use use)
+{
+    char previous_grid[HT_NAME_LENGTH];
+    memcpy(previous_grid, q->grid, sizeof previous_grid);
+    for (size_t i = 0; i < ht_quantizer_table.n; i++) {
+        const struct ht_field *f = &ht_quantizer_table.fields[i];
+        size_t size = f->type == HT_FIELD_CHOICE   ? HT_NAME_LENGTH
+                      : f->type == HT_FIELD_DOUBLE ? sizeof(double)
+                                                   : sizeof(int);
+        if (!(*set >> i & 1))
+            memcpy((char *)q + f->offset, (const char *)from + f->offset, size);
+    }
+    if (*set == 0)
+        return;
+    *set |= settle(s, q, use, previous_grid);
+    bool written = *set >> HT_ROW_BITS & 1;
+    if (q->bits != 32 || written)
+        check_quantizer(s, q, use, true);
+}
+
+void ht_rules_apply(struct ht_reader *r, struct ht_experiment *e, enum ht_rules_mode mode)
+{
+    struct rules s = {r, e, mode};
+    if (!e->quant.given)
+        return;
+    struct ht_quantizer_config *all[] = {[INPUT] = &e->quant.input,
+                                         [WEIGHTS] = &e->quant.weights,
+                                         [ACTIVATIONS] = &e->quant.activations,
+                                         [OUTPUT] = &e->quant.output};
+    for (int use = INPUT; use <= OUTPUT; use++) {
+        settle(&s, all[use], (enum use)use, "");
+        check_quantizer(&s, all[use], (enum use)use, false);
+    }
+    for (size_t i = 0; i < e->quant.n_layers; i++) {
+        struct ht_quant_override *entry = &e->quant.layers[i];
+        inherit(&s, &entry->weights, &entry->weights_set, &e->quant.weights, WEIGHTS);
+        inherit(&s, &entry->activations, &entry->activations_set, &e->quant.activations,
+                ACTIVATIONS);
+        if (e->model.n_layers > 0)
+            check_override_name(&s, entry);
+    }
+    if (e->quant.weights.bits != 32)
+        check_relu(&s);
+}

@@ -1,0 +1,10 @@
+/* Private to src/kernels: what each instruction set's file offers to dispatch.c. An install
+ * function overrides the members that it has; the others stay as they were. */
+#ifndef HT_KERNELS_BUNDLES_H
+#define HT_KERNELS_BUNDLES_H
+
+#include "kernels/kernels.h"
+
+void ht_kernels_install_c(struct ht_kernels *k);
+
+#endif

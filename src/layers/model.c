@@ -1,0 +1,291 @@
+#include "layers/model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "autograd/op.h"
+#include "base/alloc.h"
+
+/* --- parameters --- */
+
+static int declare(struct ht_params *p, const struct ht_block *b, const char *part, size_t rows,
+                   size_t cols, unsigned flags, ht_real initial, ht_real minimum)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s.%s", b->name, part);
+    return ht_params_declare(p, name, rows, cols, flags, initial, minimum);
+}
+
+static void declare_block(struct ht_model *m, struct ht_block *b)
+{
+    b->weight_span = declare(&m->params, b, "weight", b->out, b->in, HT_SPAN_DECAY, 0, 0);
+    b->bias_span = b->gamma_span = b->beta_span = b->mean_span = b->var_span = -1;
+    if (b->bias)
+        b->bias_span = declare(&m->params, b, "bias", 1, b->out, 0, 0, 0);
+    if (!b->batchnorm)
+        return;
+    /* gamma stays positive: in front of a dense layer its sign is redundant, and a positive gain
+     * never needs codes negated (docs/numerics.md, 5). */
+    b->gamma_span = declare(&m->params, b, "gamma", 1, b->out, 0, 1, (ht_real)1e-5);
+    b->beta_span = declare(&m->params, b, "beta", 1, b->out, 0, 0, 0);
+    b->mean_span = declare(&m->state, b, "running_mean", 1, b->out, 0, 0, 0);
+    b->var_span = declare(&m->state, b, "running_var", 1, b->out, 0, 1, 0);
+}
+
+static void declare_quantizer(struct ht_model *m, struct ht_quantizer *q, const char *block,
+                              const char *role)
+{
+    char prefix[96];
+    snprintf(prefix, sizeof prefix, "%s.%s", block, role);
+    ht_quantizer_declare(q, prefix, &m->params, &m->state);
+}
+
+/* What enters a table is quantized to 8 bits, whatever comes out: that is the table's size. */
+static enum ht_status init_table_quantizer(struct ht_block *b, const struct ht_block_spec *s,
+                                           struct ht_error *err)
+{
+    struct ht_quantizer_spec wide = s->activations;
+    wide.bits = 8;
+    wide.grid = "affine";
+    wide.range = "ema";
+    wide.estimator = "clipped_ste";
+    return ht_quantizer_init(&b->before_table, &wide, false, 1, err);
+}
+
+static enum ht_status init_quantizers(struct ht_model *m, struct ht_block *b,
+                                      const struct ht_block_spec *s, bool last,
+                                      const struct ht_quantizer_spec *model_output,
+                                      struct ht_error *err)
+{
+    enum ht_status status = ht_quantizer_init(&b->weights, &s->weights, true, b->out, err);
+    const struct ht_quantizer_spec *output = last ? model_output : &s->activations;
+    if (status == HT_OK && b->has_output)
+        status = ht_quantizer_init(&b->output, output, false, 1, err);
+    if (status == HT_OK && b->activation->by_table)
+        status = init_table_quantizer(b, s, err);
+    if (status != HT_OK)
+        return status;
+    declare_quantizer(m, &b->weights, b->name, "weight");
+    if (b->has_output)
+        declare_quantizer(m, &b->output, b->name, "output");
+    if (b->activation->by_table)
+        declare_quantizer(m, &b->before_table, b->name, "table");
+    return HT_OK;
+}
+
+static enum ht_status init_block(struct ht_model *m, size_t index, const struct ht_model_spec *spec,
+                                 struct ht_error *err)
+{
+    const struct ht_block_spec *s = &spec->blocks[index];
+    struct ht_block *b = &m->blocks[index];
+    const bool last = index + 1 == spec->n_blocks;
+    memcpy(b->name, s->name, sizeof b->name);
+    b->in = index ? m->blocks[index - 1].out : m->inputs;
+    b->out = s->units;
+    b->batchnorm = s->batchnorm;
+    b->bias = s->bias && !s->batchnorm;
+    b->momentum = s->momentum;
+    b->epsilon = s->epsilon;
+    b->slope = s->slope;
+    b->dropout = s->dropout;
+    b->init = s->init;
+    b->activation = ht_activation_layer_find(s->activation);
+    if (!b->activation)
+        return ht_fail(err, HT_ERR_CONFIG, "unknown activation '%s'", s->activation);
+    b->has_output = m->quantized && (!last || spec->output.bits != 32);
+    declare_block(m, b);
+    return m->quantized ? init_quantizers(m, b, s, last, &spec->output, err) : HT_OK;
+}
+
+static void bind(struct ht_model *m)
+{
+    ht_quantizer_bind(&m->input, &m->params, &m->state);
+    for (size_t i = 0; i < m->n_blocks; i++) {
+        struct ht_block *b = &m->blocks[i];
+        ht_quantizer_bind(&b->weights, &m->params, &m->state);
+        if (b->has_output)
+            ht_quantizer_bind(&b->output, &m->params, &m->state);
+        if (b->activation->by_table)
+            ht_quantizer_bind(&b->before_table, &m->params, &m->state);
+    }
+}
+
+enum ht_status ht_model_create(struct ht_model **ret, const struct ht_model_spec *spec,
+                               struct ht_error *err)
+{
+    enum ht_status status = HT_OK;
+    struct ht_model *m = ht_calloc(1, sizeof *m);
+    if (!m)
+        return ht_fail_memory(err);
+    m->blocks = ht_calloc(spec->n_blocks, sizeof *m->blocks);
+    if (!m->blocks) {
+        status = ht_fail_memory(err);
+        goto fail;
+    }
+    m->inputs = spec->inputs;
+    m->input_dropout = spec->input_dropout;
+    m->quantized = spec->quantized;
+    m->n_blocks = spec->n_blocks;
+    m->outputs = spec->blocks[spec->n_blocks - 1].units;
+    if (m->quantized) {
+        status = ht_quantizer_init(&m->input, &spec->input, false, 1, err);
+        if (status != HT_OK)
+            goto fail;
+        declare_quantizer(m, &m->input, "input", "input");
+    }
+    for (size_t i = 0; i < spec->n_blocks; i++) {
+        status = init_block(m, i, spec, err);
+        if (status != HT_OK)
+            goto fail;
+    }
+    status = ht_params_allocate(&m->params, true, err);
+    if (status == HT_OK)
+        status = ht_params_allocate(&m->state, false, err);
+    if (status != HT_OK)
+        goto fail;
+    if (m->quantized)
+        bind(m);
+    *ret = m;
+    return HT_OK;
+fail:
+    ht_model_destroy(m);
+    return status;
+}
+
+void ht_model_destroy(struct ht_model *m)
+{
+    if (!m)
+        return;
+    ht_params_finish(&m->params);
+    ht_params_finish(&m->state);
+    ht_free(m->blocks);
+    ht_free(m);
+}
+
+void ht_model_initialize(struct ht_model *m, uint64_t seed)
+{
+    for (size_t i = 0; i < m->n_blocks; i++) {
+        const struct ht_block *b = &m->blocks[i];
+        ht_initialize(b->init, seed, (uint32_t)i, b->in, b->out,
+                      m->params.value + m->params.spans[b->weight_span].offset);
+    }
+}
+
+void ht_model_set_input_range(struct ht_model *m, const struct ht_range_stats *stats)
+{
+    m->input.range->observe(&m->input, 0, stats);
+    m->input.ready[0] = 1;
+}
+
+/* --- graphs --- */
+
+struct builder {
+    struct ht_model *m;
+    struct ht_graph *g;
+    uint32_t dropouts;
+};
+
+static struct ht_node *param(struct builder *k, int span)
+{
+    return span < 0 ? NULL : ht_graph_param(k->g, &k->m->params, span);
+}
+
+static ht_real *state(struct builder *k, int span)
+{
+    return span < 0 ? NULL : k->m->state.value + k->m->state.spans[span].offset;
+}
+
+static struct ht_node *dropout(struct builder *k, struct ht_node *x, double rate)
+{
+    if (rate == 0)
+        return x;
+    struct ht_attr_dropout attr = {(ht_real)rate, k->dropouts++};
+    return ht_graph_add(k->g, &ht_op_dropout, &attr, 1, &x);
+}
+
+static struct ht_node *activation(struct builder *k, const struct ht_block *b, struct ht_node *x)
+{
+    struct ht_attr_leaky_relu leaky = {(ht_real)b->slope};
+    if (!b->activation->op)
+        return x;
+    return ht_graph_add(k->g, b->activation->op, &leaky, 1, &x);
+}
+
+static struct ht_node *float_block(struct builder *k, const struct ht_block *b, struct ht_node *x)
+{
+    struct ht_node *in[3] = {x, param(k, b->weight_span), NULL};
+    x = ht_graph_add(k->g, &ht_op_dense, NULL, 2, in);
+    if (b->bias) {
+        struct ht_node *with[2] = {x, param(k, b->bias_span)};
+        x = ht_graph_add(k->g, &ht_op_bias, NULL, 2, with);
+    }
+    if (b->batchnorm) {
+        struct ht_attr_batchnorm attr = {(ht_real)b->momentum, (ht_real)b->epsilon,
+                                         state(k, b->mean_span), state(k, b->var_span)};
+        struct ht_node *with[3] = {x, param(k, b->gamma_span), param(k, b->beta_span)};
+        x = ht_graph_add(k->g, &ht_op_batchnorm, &attr, 3, with);
+    }
+    return dropout(k, activation(k, b, x), b->dropout);
+}
+
+static double product_bound(const struct ht_quantizer *input, const struct ht_quantizer *weights)
+{
+    return (double)ht_quantizer_bound(input) * (double)ht_quantizer_bound(weights);
+}
+
+/* x is quantized by `input`; the result by b->output, or real. *levels: the quantized result. */
+static struct ht_node *quantized_block(struct builder *k, struct ht_block *b, struct ht_node *x,
+                                       const struct ht_quantizer *input, struct ht_node **levels)
+{
+    const bool table = b->activation->by_table;
+    struct ht_quant_dense spec = {
+        .has_bias = b->bias,
+        .has_batchnorm = b->batchnorm,
+        .momentum = (ht_real)b->momentum,
+        .epsilon = (ht_real)b->epsilon,
+        .running_mean = state(k, b->mean_span),
+        .running_var = state(k, b->var_span),
+        .clamp_lo = (ht_real)b->activation->clamp_lo,
+        .clamp_hi = (ht_real)b->activation->clamp_hi,
+        .out = table ? &b->before_table : (b->has_output ? &b->output : NULL),
+        .product_bound = product_bound(input, &b->weights),
+    };
+    struct ht_node *w = ht_fake_quant(k->g, param(k, b->weight_span), &b->weights, &k->m->params);
+    x = ht_quant_dense(k->g, &spec, &k->m->params, x, w,
+                       param(k, b->bias ? b->bias_span : b->gamma_span), param(k, b->beta_span));
+    if (table)
+        x = ht_fake_quant(k->g, activation(k, b, ht_dequantize(k->g, x)), &b->output,
+                          &k->m->params);
+    *levels = x;
+    return x;
+}
+
+struct ht_node *ht_model_build(struct ht_model *m, struct ht_graph *g, struct ht_node *x,
+                               bool quantized, struct ht_node **levels)
+{
+    struct builder k = {m, g, 0};
+    const struct ht_quantizer *input = &m->input;
+    if (quantized && !m->quantized)
+        return ht_graph_fail(g, HT_ERR_INTERNAL, "the model has no quantizers");
+    x = dropout(&k, x, m->input_dropout);
+    if (quantized)
+        x = ht_fake_quant(g, x, &m->input, &m->params);
+    for (size_t i = 0; i < m->n_blocks; i++) {
+        struct ht_block *b = &m->blocks[i];
+        struct ht_node *block_levels;
+        if (!quantized) {
+            x = float_block(&k, b, x);
+            continue;
+        }
+        x = quantized_block(&k, b, x, input, &block_levels);
+        if (levels) {
+            levels[i] = block_levels;
+            ht_graph_keep(g, block_levels);
+        }
+        x = dropout(&k, x, b->dropout);
+        input = &b->output;
+    }
+    if (quantized && m->blocks[m->n_blocks - 1].has_output)
+        x = ht_dequantize(g, x);
+    return x;
+}

@@ -1,0 +1,89 @@
+/* A network of blocks: dense [batchnorm] [activation] [dropout]. A model owns the parameters and
+ * state; it builds any number of graphs over them, in float32 or quantized. */
+#ifndef HT_LAYERS_MODEL_H
+#define HT_LAYERS_MODEL_H
+
+#include "autograd/graph.h"
+#include "base/error.h"
+#include "quant/quant_dense.h"
+#include "quant/quantizer.h"
+
+struct ht_block_spec {
+    char name[64];
+    size_t units;
+    bool bias;                    /* ignored (false) with batchnorm, whose beta does its work */
+    bool batchnorm;
+    double momentum, epsilon;     /* batchnorm */
+    const char *init;             /* he xavier uniform */
+    const char *activation;       /* "none", or a name of ht_activation_layer_find */
+    double slope;                 /* leaky_relu */
+    double dropout;               /* rate after the activation; 0 = none */
+    struct ht_quantizer_spec weights, activations; /* activations: of this block's output */
+};
+
+struct ht_model_spec {
+    size_t inputs;
+    double input_dropout;
+    const struct ht_block_spec *blocks; /* [n_blocks], read during create only */
+    size_t n_blocks;
+    bool quantized;                      /* quantizers exist; else only float graphs can be built */
+    struct ht_quantizer_spec input;
+    struct ht_quantizer_spec output;     /* bits 32: the last layer stays real */
+};
+
+/* What a block's activation is made of. */
+struct ht_activation_layer {
+    const char *name;
+    const struct ht_op *op;   /* NULL for "none" */
+    bool by_table;            /* integer path: a table; else the clamp below */
+    double clamp_lo, clamp_hi;
+};
+const struct ht_activation_layer *ht_activation_layer_find(const char *name); /* NULL: unknown */
+
+struct ht_block {
+    char name[64];
+    size_t in, out;
+    bool bias, batchnorm, has_output; /* has_output: `output` quantizes what this block gives */
+    double momentum, epsilon, slope, dropout;
+    const char *init;
+    const struct ht_activation_layer *activation;
+    int weight_span, bias_span, gamma_span, beta_span; /* in params; -1 = none */
+    int mean_span, var_span;                           /* in state */
+    struct ht_quantizer weights;
+    struct ht_quantizer before_table; /* by_table activations: of what enters the table, 8 bits */
+    struct ht_quantizer output;
+};
+
+struct ht_model {
+    size_t inputs, outputs;
+    double input_dropout;
+    bool quantized;
+    struct ht_block *blocks;
+    size_t n_blocks;
+    struct ht_quantizer input;
+    struct ht_params params, state;
+};
+
+/* Declares and allocates everything; parameters are not yet initialized. Strings of the spec that
+ * are kept (init) must be static. */
+enum ht_status ht_model_create(struct ht_model **ret, const struct ht_model_spec *spec,
+                               struct ht_error *err);
+void ht_model_destroy(struct ht_model *m);
+
+/* Weights by each block's initializer, from counter-based random numbers. */
+void ht_model_initialize(struct ht_model *m, uint64_t seed);
+
+/* Adds the network to g from x [batch, inputs]; returns its real output [batch, outputs]. In the
+ * quantized form it keeps each block's output readable: `levels` (NULL, or [n_blocks]) gets them. */
+struct ht_node *ht_model_build(struct ht_model *m, struct ht_graph *g, struct ht_node *x,
+                               bool quantized, struct ht_node **levels);
+
+/* Range of the network's input, known from the training data; fixed from then on. */
+void ht_model_set_input_range(struct ht_model *m, const struct ht_range_stats *stats);
+
+/* He et al. 2015 (normal, std sqrt(2 / in)), Glorot and Bengio 2010 (xavier: uniform,
+ * sqrt(6 / (in + out))), uniform (+- 1 / sqrt(in)). */
+void ht_initialize(const char *init, uint64_t seed, uint32_t stream, size_t in, size_t out,
+                   ht_real *w);
+
+#endif

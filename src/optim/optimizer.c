@@ -1,0 +1,210 @@
+/* Formulas and defaults as in PyTorch 2 (torch.optim.SGD, Adam, AdamW), so that published settings
+ * carry over. */
+#include "optim/optimizer.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+
+struct ht_optimizer_kind {
+    const char *name;
+    int n_slots;
+    const char *slot_names[HT_MAX_SLOTS];
+    /* One span: value[n] and slots at the same offset. weight_decay is 0 where it does not apply.
+     */
+    void (*update)(const struct ht_optimizer *o, const struct ht_span *s, double learning_rate,
+                   double weight_decay);
+    struct ht_optimizer_config defaults;
+};
+
+/* Sutskever et al. 2013 as PyTorch writes it: b = momentum * b + g; p -= lr * b, and with Nesterov
+ * p -= lr * (g + momentum * b). Weight decay is added to the gradient. */
+static void update_sgd(const struct ht_optimizer *o, const struct ht_span *s, double learning_rate,
+                       double weight_decay)
+{
+    const ht_real rate = (ht_real)learning_rate, decay = (ht_real)weight_decay;
+    const ht_real momentum = (ht_real)o->config.momentum;
+    const ht_real *grad = o->params->grad + s->offset;
+    ht_real *value = o->params->value + s->offset;
+    if (o->n_slots == 0) {
+        for (size_t i = 0; i < s->n; i++)
+            value[i] -= rate * (grad[i] + decay * value[i]);
+        return;
+    }
+    ht_real *buffer = o->slots[0] + s->offset;
+    const ht_real of_grad = o->config.nesterov ? 1 : 0;
+    const ht_real of_buffer = o->config.nesterov ? momentum : 1;
+    for (size_t i = 0; i < s->n; i++) {
+        const ht_real g = grad[i] + decay * value[i];
+        buffer[i] = momentum * buffer[i] + g;
+        value[i] -= rate * (of_grad * g + of_buffer * buffer[i]);
+    }
+}
+
+/* Kingma and Ba 2015, algorithm 1. l2 is added to the gradient; `shrink` of the value is taken off
+ * beside it. 1 - shrink as a factor would lose most of its digits in float32. */
+static void adam_span(const struct ht_optimizer *o, const struct ht_span *s, double learning_rate,
+                      double l2, double shrink)
+{
+    const double beta1 = o->config.beta1, beta2 = o->config.beta2;
+    const double correction1 = 1 - pow(beta1, (double)o->step);
+    const double correction2 = 1 - pow(beta2, (double)o->step);
+    const ht_real rate = (ht_real)(learning_rate / correction1);
+    const ht_real root = (ht_real)(1 / sqrt(correction2)), epsilon = (ht_real)o->config.epsilon;
+    const ht_real b1 = (ht_real)beta1, c1 = (ht_real)(1 - beta1);
+    const ht_real b2 = (ht_real)beta2, c2 = (ht_real)(1 - beta2);
+    const ht_real decay = (ht_real)l2, off = (ht_real)shrink;
+    const ht_real *grad = o->params->grad + s->offset;
+    ht_real *value = o->params->value + s->offset;
+    ht_real *m = o->slots[0] + s->offset, *v = o->slots[1] + s->offset;
+    for (size_t i = 0; i < s->n; i++) {
+        const ht_real g = grad[i] + decay * value[i];
+        m[i] = b1 * m[i] + c1 * g;
+        v[i] = b2 * v[i] + c2 * (g * g);
+        value[i] -= rate * (m[i] / (ht_sqrt(v[i]) * root + epsilon)) + off * value[i];
+    }
+}
+
+static void update_adam(const struct ht_optimizer *o, const struct ht_span *s, double learning_rate,
+                        double weight_decay)
+{
+    adam_span(o, s, learning_rate, weight_decay, 0);
+}
+
+/* Decoupled weight decay: Loshchilov and Hutter 2019, algorithm 2. */
+static void update_adamw(const struct ht_optimizer *o, const struct ht_span *s,
+                         double learning_rate, double weight_decay)
+{
+    adam_span(o, s, learning_rate, 0, learning_rate * weight_decay);
+}
+
+static const struct ht_optimizer_kind kinds[] = {
+    {"sgd", 1, {"momentum"}, update_sgd, {.name = "sgd"}},
+    {"adam",
+     2,
+     {"m", "v"},
+     update_adam,
+     {.name = "adam", .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8}},
+    {"adamw",
+     2,
+     {"m", "v"},
+     update_adamw,
+     {.name = "adamw", .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.01}},
+};
+
+static const struct ht_optimizer_kind *find_kind(const char *name)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(kinds[i].name, name) == 0)
+            return &kinds[i];
+    return NULL;
+}
+
+bool ht_optimizer_defaults(struct ht_optimizer_config *config, const char *name)
+{
+    const struct ht_optimizer_kind *kind = find_kind(name);
+    if (!kind)
+        return false;
+    *config = kind->defaults;
+    return true;
+}
+
+/* Written so that NaN fails. */
+static enum ht_status check_config(const struct ht_optimizer_config *c, bool adaptive,
+                                   struct ht_error *err)
+{
+    if (!(c->weight_decay >= 0))
+        return ht_fail(err, HT_ERR_CONFIG, "%s: weight_decay must be >= 0", c->name);
+    if (adaptive) {
+        if (!(c->beta1 >= 0 && c->beta1 < 1 && c->beta2 >= 0 && c->beta2 < 1))
+            return ht_fail(err, HT_ERR_CONFIG, "%s: beta1 and beta2 must be in [0, 1)", c->name);
+        if (!(c->epsilon > 0))
+            return ht_fail(err, HT_ERR_CONFIG, "%s: epsilon must be > 0", c->name);
+        return HT_OK;
+    }
+    if (!(c->momentum >= 0 && c->momentum < 1))
+        return ht_fail(err, HT_ERR_CONFIG, "%s: momentum must be in [0, 1)", c->name);
+    if (c->nesterov && c->momentum == 0)
+        return ht_fail(err, HT_ERR_CONFIG, "%s: nesterov needs a momentum", c->name);
+    return HT_OK;
+}
+
+enum ht_status ht_optimizer_create(struct ht_optimizer **ret,
+                                   const struct ht_optimizer_config *config,
+                                   const struct ht_params *params, struct ht_error *err)
+{
+    const struct ht_optimizer_kind *kind = find_kind(config->name);
+    if (!kind)
+        return ht_fail(err, HT_ERR_CONFIG, "unknown optimizer '%s'", config->name);
+    const bool adaptive = kind->n_slots == 2;
+    enum ht_status status = check_config(config, adaptive, err);
+    if (status != HT_OK)
+        return status;
+    struct ht_optimizer *o = ht_calloc(1, sizeof *o);
+    if (!o)
+        return ht_fail_memory(err);
+    o->kind = kind;
+    o->config = *config;
+    o->config.name = kind->name;
+    o->params = params;
+    o->n_slots = adaptive || config->momentum > 0 ? kind->n_slots : 0;
+    for (int i = 0; i < o->n_slots; i++) {
+        o->slot_names[i] = kind->slot_names[i];
+        o->slots[i] = ht_calloc(params->n, sizeof *o->slots[i]);
+        if (!o->slots[i]) {
+            ht_optimizer_destroy(o);
+            return ht_fail_memory(err);
+        }
+    }
+    *ret = o;
+    return HT_OK;
+}
+
+void ht_optimizer_destroy(struct ht_optimizer *o)
+{
+    if (!o)
+        return;
+    for (int i = 0; i < o->n_slots; i++)
+        ht_free(o->slots[i]);
+    ht_free(o);
+}
+
+void ht_optimizer_step(struct ht_optimizer *o, double learning_rate)
+{
+    o->step++;
+    for (size_t k = 0; k < o->params->n_spans; k++) {
+        const struct ht_span *s = &o->params->spans[k];
+        o->kind->update(o, s, learning_rate, s->flags & HT_SPAN_DECAY ? o->config.weight_decay : 0);
+        ht_real *value = o->params->value + s->offset;
+        for (size_t i = 0; s->minimum > 0 && i < s->n; i++)
+            value[i] = value[i] < s->minimum ? s->minimum : value[i];
+    }
+}
+
+/* Partial sums side by side, so that the loop vectorizes; which element goes where is fixed. */
+#define LANES 8
+
+double ht_gradient_norm(const struct ht_params *params)
+{
+    double lane[LANES] = {0}, sum = 0;
+    for (size_t k = 0; k < params->n_spans; k++) {
+        const ht_real *g = params->grad + params->spans[k].offset;
+        size_t i = 0, n = params->spans[k].n;
+        for (; i + LANES <= n; i += LANES)
+            for (size_t j = 0; j < LANES; j++)
+                lane[j] += (double)g[i + j] * (double)g[i + j];
+        for (size_t j = 0; i + j < n; j++)
+            lane[j] += (double)g[i + j] * (double)g[i + j];
+    }
+    for (size_t j = 0; j < LANES; j++)
+        sum += lane[j];
+    return sqrt(sum);
+}
+
+void ht_gradient_scale(const struct ht_params *params, double factor)
+{
+    const ht_real f = (ht_real)factor;
+    for (size_t i = 0; i < params->n; i++)
+        params->grad[i] *= f;
+}

@@ -1,0 +1,51 @@
+/* Optimizers over the flat arrays of struct ht_params; they know no graph. */
+#ifndef HT_OPTIM_OPTIMIZER_H
+#define HT_OPTIM_OPTIMIZER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "tensor/params.h"
+
+#define HT_MAX_SLOTS 2
+
+struct ht_optimizer_config {
+    const char *name;             /* sgd adam adamw */
+    double momentum;              /* sgd, [0, 1) */
+    bool nesterov;                /* sgd; needs momentum */
+    double beta1, beta2, epsilon; /* adam, adamw */
+    double weight_decay;          /* of spans with HT_SPAN_DECAY only */
+};
+
+struct ht_optimizer_kind;
+
+struct ht_optimizer {
+    const struct ht_optimizer_kind *kind;
+    struct ht_optimizer_config config;
+    const struct ht_params *params;
+    /* What a checkpoint keeps: the steps done, and arrays [params->n] laid out as the values. */
+    uint64_t step;
+    int n_slots;
+    const char *slot_names[HT_MAX_SLOTS]; /* "momentum", or "m" and "v"; static strings */
+    ht_real *slots[HT_MAX_SLOTS];
+};
+
+/* The defaults of PyTorch for that name; false for an unknown one. config->name borrows `name`. */
+bool ht_optimizer_defaults(struct ht_optimizer_config *config, const char *name);
+
+/* params (with gradients, allocated) must outlive the optimizer. HT_ERR_CONFIG for unknown names
+ * and settings out of range. */
+enum ht_status ht_optimizer_create(struct ht_optimizer **ret,
+                                   const struct ht_optimizer_config *config,
+                                   const struct ht_params *params, struct ht_error *err);
+void ht_optimizer_destroy(struct ht_optimizer *o);
+
+/* One step against the gradients; spans with a minimum are kept >= it. */
+void ht_optimizer_step(struct ht_optimizer *o, double learning_rate);
+
+/* L2 norm of all gradients, summed in double in a fixed order; not finite if one of them is not. */
+double ht_gradient_norm(const struct ht_params *params);
+void ht_gradient_scale(const struct ht_params *params, double factor);
+
+#endif

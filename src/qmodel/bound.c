@@ -1,0 +1,63 @@
+#include "qmodel/bound.h"
+
+static int64_t largest(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t magnitude(int64_t a)
+{
+    return a < 0 ? -a : a;
+}
+
+/* A row of weights as far as its products with any a in [lo, hi] matter. */
+struct row_sums {
+    int64_t positive, negative; /* sums of the positive and of the negative weights */
+};
+
+static void add(struct row_sums *s, int w)
+{
+    s->positive += w > 0 ? w : 0;
+    s->negative += w < 0 ? w : 0;
+}
+
+/* Largest |start + sum of a * w| over a in [lo, hi]. */
+static int64_t worst(const struct row_sums *s, int64_t lo, int64_t hi, int64_t start)
+{
+    return largest(magnitude(start + hi * s->positive + lo * s->negative),
+                   magnitude(start + lo * s->positive + hi * s->negative));
+}
+
+struct ht_neuron_bound ht_neuron_bound(const struct ht_qmodel *m, size_t layer, size_t neuron)
+{
+    const struct ht_qlayer *l = &m->layers[layer];
+    const struct ht_qweights *w = &l->weights;
+    const struct ht_qactivation *a = ht_qlayer_input_quant(m, layer);
+    const int32_t z_w = w->zero_point ? w->zero_point[w->channels == 1 ? 0 : neuron] : 0;
+    struct row_sums raw = {0}, centred = {0};
+    for (size_t k = 0; k < l->in; k++) {
+        const int level =
+            ht_grid_level(&w->grid, ht_unpack_code(w->packed, neuron * l->in + k, w->grid.bits));
+        add(&raw, level);
+        add(&centred, level - z_w);
+    }
+    const int64_t correction = (int64_t)a->zero_point * (centred.positive + centred.negative);
+    const int64_t init = l->bias[neuron] - correction;
+    /* Part of a sum is the sum with some a = 0. */
+    const int64_t lo = a->lo < 0 ? a->lo : 0, hi = a->hi > 0 ? a->hi : 0;
+    const int64_t row_sum = (int64_t)l->in * largest(-lo, hi);
+    int64_t sums = largest(worst(&raw, lo, hi, init), worst(&centred, lo, hi, init));
+    sums = largest(sums, largest(worst(&raw, lo, hi, 0), worst(&centred, lo, hi, 0)));
+    sums = largest(sums, largest(magnitude(correction), magnitude(init)));
+    sums = largest(sums, magnitude(z_w * row_sum));
+    return (struct ht_neuron_bound){
+        worst(&centred, a->lo - a->zero_point, a->hi - a->zero_point, l->bias[neuron]), sums};
+}
+
+int64_t ht_qlayer_worst_accumulator(const struct ht_qmodel *m, size_t layer)
+{
+    int64_t most = 0;
+    for (size_t n = 0; n < m->layers[layer].out; n++)
+        most = largest(most, ht_neuron_bound(m, layer, n).accumulator);
+    return most;
+}

@@ -1,0 +1,160 @@
+#include "qmodel/lower.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "autograd/activation.h"
+#include "base/alloc.h"
+
+static const ht_real *param(const struct ht_model *m, int span)
+{
+    return m->params.value + m->params.spans[span].offset;
+}
+
+static const ht_real *state(const struct ht_model *m, int span)
+{
+    return m->state.value + m->state.spans[span].offset;
+}
+
+static enum ht_status lower_activation(struct ht_qactivation *a, const struct ht_quantizer *q,
+                                       double clamp_lo, double clamp_hi, const char *where,
+                                       struct ht_error *err)
+{
+    if (q->ready[0] == 0)
+        return ht_fail(err, HT_ERR_INTERNAL, "%s: its range is not known yet", where);
+    const struct ht_rounder r = ht_quantizer_rounder(q, 0);
+    const ht_real scale = q->scale[0], zero_point = q->zero_point[0];
+    a->grid = q->grid;
+    a->scale = (float)scale;
+    a->zero_point = (int32_t)zero_point;
+    a->rounding = q->rounding;
+    a->is_signed = q->grid.lo < 0;
+    /* relu and relu6 become a tighter clamp, at the level that their bound rounds to. */
+    a->lo = (int)(ht_round_one(&r, (ht_real)clamp_lo / scale) + zero_point);
+    a->hi = (int)(ht_round_one(&r, (ht_real)clamp_hi / scale) + zero_point);
+    return HT_OK;
+}
+
+static enum ht_status lower_codes(struct ht_qlayer *l, const struct ht_model *m,
+                                  const struct ht_block *b, struct ht_error *err)
+{
+    const struct ht_quantizer *q = &b->weights;
+    const ht_real *w = param(m, b->weight_span);
+    ht_real *row = ht_calloc(b->in, sizeof *row);
+    l->weights.packed = ht_calloc(ht_packed_size(b->in * b->out, q->grid.bits), 1);
+    if (!row || !l->weights.packed) {
+        ht_free(row);
+        return ht_fail_memory(err);
+    }
+    for (size_t n = 0; n < b->out; n++) {
+        size_t c = q->channels == 1 ? 0 : n;
+        struct ht_rounder r = ht_quantizer_rounder(q, c);
+        ht_quantize_row(&r, w + n * b->in, q->scale[c], b->in, row);
+        for (size_t k = 0; k < b->in; k++)
+            ht_pack_code(l->weights.packed, n * b->in + k, q->grid.bits,
+                         ht_grid_code(&q->grid, (int)(row[k] + q->zero_point[c])));
+    }
+    ht_free(row);
+    return HT_OK;
+}
+
+/* Folded scale and bias of every neuron. */
+static enum ht_status lower_affine(struct ht_qlayer *l, const struct ht_model *m,
+                                   const struct ht_block *b, const struct ht_quantizer *input,
+                                   struct ht_error *err)
+{
+    const struct ht_quantizer *q = &b->weights;
+    const double bound = (double)ht_quantizer_bound(input) * (double)ht_quantizer_bound(q);
+    l->weights.channels = b->batchnorm ? b->out : q->channels;
+    l->weights.scale = ht_calloc(l->weights.channels, sizeof(float));
+    l->bias = ht_calloc(b->out, sizeof *l->bias);
+    l->multiplier = ht_calloc(b->out, sizeof *l->multiplier);
+    if (q->grid.has_zero_point)
+        l->weights.zero_point = ht_calloc(l->weights.channels, sizeof(int32_t));
+    if (!l->weights.scale || !l->bias || !l->multiplier ||
+        (q->grid.has_zero_point && !l->weights.zero_point))
+        return ht_fail_memory(err);
+    for (size_t n = 0; n < b->out; n++) {
+        size_t c = q->channels == 1 ? 0 : n;
+        struct ht_folded f = {q->scale[c], b->bias ? param(m, b->bias_span)[n] : 0};
+        if (b->batchnorm)
+            f = ht_fold_batchnorm(f.weight_scale, param(m, b->gamma_span)[n],
+                                  param(m, b->beta_span)[n], state(m, b->mean_span)[n],
+                                  state(m, b->var_span)[n], (ht_real)b->epsilon);
+        l->bias[n] = (int32_t)ht_quantize_bias(f.offset, input->scale[0] * f.weight_scale, b->in,
+                                               bound);
+        if (n >= l->weights.channels)
+            continue;
+        l->weights.scale[n] = (float)f.weight_scale;
+        if (l->weights.zero_point)
+            l->weights.zero_point[n] = (int32_t)q->zero_point[c];
+    }
+    return HT_OK;
+}
+
+/* table[level]: the same float operations as dequantize, activation and fake_quant in the graph. */
+static void lower_table(struct ht_qlayer *l, const struct ht_block *b)
+{
+    const struct ht_quantizer *in = &b->before_table, *out = &b->output;
+    const struct ht_rounder r = ht_quantizer_rounder(out, 0);
+    for (int level = in->grid.lo; level <= in->grid.hi; level++) {
+        ht_real x = ((ht_real)level - in->zero_point[0]) * in->scale[0];
+        ht_real y = ht_activation_value(b->activation->name, x, (ht_real)b->slope);
+        ht_quantize_row(&r, &y, out->scale[0], 1, &y);
+        l->table[level - in->grid.lo] = (int16_t)(y + out->zero_point[0]);
+    }
+    l->has_table = true;
+}
+
+static enum ht_status lower_block(struct ht_qlayer *l, const struct ht_model *m, size_t index,
+                                  struct ht_error *err)
+{
+    const struct ht_block *b = &m->blocks[index];
+    const struct ht_quantizer *input = index ? &m->blocks[index - 1].output : &m->input;
+    const bool table = b->activation->by_table;
+    snprintf(l->name, sizeof l->name, "%s", b->name);
+    snprintf(l->activation, sizeof l->activation, "%s", b->activation->name);
+    l->in = b->in;
+    l->out = b->out;
+    l->weights.grid = b->weights.grid;
+    if (b->weights.ready[0] == 0)
+        return ht_fail(err, HT_ERR_INTERNAL, "%s: its weights were never quantized", b->name);
+    enum ht_status status = lower_codes(l, m, b, err);
+    if (status == HT_OK)
+        status = lower_affine(l, m, b, input, err);
+    l->output = b->has_output ? HT_QOUTPUT_CODES : HT_QOUTPUT_REAL;
+    if (status == HT_OK && b->has_output)
+        status = lower_activation(&l->quant, table ? &b->before_table : &b->output,
+                                  b->activation->clamp_lo, b->activation->clamp_hi, b->name, err);
+    if (status == HT_OK && table) {
+        status = lower_activation(&l->table_quant, &b->output, -INFINITY, INFINITY, b->name, err);
+        lower_table(l, b);
+    }
+    return status;
+}
+
+enum ht_status ht_qmodel_lower(struct ht_qmodel **ret, const struct ht_model *model,
+                               struct ht_error *err)
+{
+    if (!model->quantized)
+        return ht_fail(err, HT_ERR_CONFIG, "a float32 network has no integer form");
+    struct ht_qmodel *q = ht_qmodel_create(model->n_blocks);
+    if (!q)
+        return ht_fail_memory(err);
+    q->input.features = model->inputs;
+    q->outputs = model->outputs;
+    enum ht_status status =
+        lower_activation(&q->input.quant, &model->input, -INFINITY, INFINITY, "input", err);
+    for (size_t i = 0; i < model->n_blocks && status == HT_OK; i++)
+        status = lower_block(&q->layers[i], model, i, err);
+    if (status == HT_OK)
+        status = ht_qmodel_derive(q, err);
+    if (status == HT_OK)
+        status = ht_qmodel_check(q, err);
+    if (status == HT_OK)
+        *ret = q;
+    else
+        ht_qmodel_destroy(q);
+    return status;
+}

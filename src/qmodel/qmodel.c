@@ -1,0 +1,136 @@
+#include "qmodel/qmodel.h"
+
+#include "base/alloc.h"
+
+const struct ht_qactivation *ht_qlayer_output_quant(const struct ht_qlayer *layer)
+{
+    return layer->has_table ? &layer->table_quant : &layer->quant;
+}
+
+const struct ht_qactivation *ht_qlayer_input_quant(const struct ht_qmodel *m, size_t layer)
+{
+    return layer == 0 ? &m->input.quant : ht_qlayer_output_quant(&m->layers[layer - 1]);
+}
+
+struct ht_qmodel *ht_qmodel_create(size_t n_layers)
+{
+    struct ht_qmodel *m = ht_calloc(1, sizeof *m);
+    if (!m)
+        return NULL;
+    m->layers = ht_calloc(n_layers, sizeof *m->layers);
+    if (!m->layers) {
+        ht_free(m);
+        return NULL;
+    }
+    m->n_layers = n_layers;
+    return m;
+}
+
+void ht_qmodel_destroy(struct ht_qmodel *m)
+{
+    if (!m)
+        return;
+    for (size_t i = 0; i < m->n_layers; i++) {
+        struct ht_qlayer *l = &m->layers[i];
+        ht_free(l->weights.packed);
+        ht_free(l->weights.scale);
+        ht_free(l->weights.zero_point);
+        ht_free(l->bias);
+        ht_free(l->multiplier);
+    }
+    ht_free(m->layers);
+    ht_free(m->input.mean);
+    ht_free(m->input.std);
+    ht_free(m->classes);
+    ht_free(m->target_mean);
+    ht_free(m->target_std);
+    ht_free(m->experiment);
+    ht_free(m);
+}
+
+enum ht_status ht_qmodel_derive(struct ht_qmodel *m, struct ht_error *err)
+{
+    for (size_t i = 0; i < m->n_layers; i++) {
+        struct ht_qlayer *l = &m->layers[i];
+        const float input_scale = ht_qlayer_input_quant(m, i)->scale;
+        if (!l->multiplier)
+            l->multiplier = ht_calloc(l->out, sizeof *l->multiplier);
+        if (!l->multiplier)
+            return ht_fail_memory(err);
+        for (size_t n = 0; n < l->out; n++) {
+            const float product = input_scale * l->weights.scale[l->weights.channels == 1 ? 0 : n];
+            l->multiplier[n] = l->output == HT_QOUTPUT_CODES ? product / l->quant.scale : product;
+        }
+    }
+    return HT_OK;
+}
+
+void ht_qmodel_transform_input(const struct ht_qmodel *m, const float *raw, size_t n, float *x)
+{
+    const struct ht_qinput *in = &m->input;
+    for (size_t i = 0; i < n * in->features; i++) {
+        float v = raw[i];
+        if (in->pixel_range == 255)
+            v = v / 255.0f;
+        else if (in->pixel_range == -1)
+            v = v / 127.5f - 1.0f;
+        const size_t column = i % in->features;
+        x[i] = in->mean ? (v - in->mean[column]) / in->std[column] : v;
+    }
+}
+
+size_t ht_qmodel_class(const struct ht_qmodel *m, const float *y)
+{
+    size_t best = 0;
+    if (m->outputs == 1)
+        return y[0] > 0;
+    for (size_t i = 1; i < m->outputs; i++)
+        if (y[i] > y[best])
+            best = i;
+    return best;
+}
+
+size_t ht_qmodel_bytes(const struct ht_qmodel *m)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < m->n_layers; i++) {
+        const struct ht_qlayer *l = &m->layers[i];
+        bytes += ht_packed_size(l->out * l->in, l->weights.grid.bits);
+        bytes += l->weights.channels * sizeof(float) + l->out * sizeof(int32_t);
+        if (l->weights.zero_point)
+            bytes += l->weights.channels * sizeof(int32_t);
+    }
+    return bytes;
+}
+
+size_t ht_qmodel_float_bytes(const struct ht_qmodel *m)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < m->n_layers; i++)
+        bytes += (m->layers[i].in + 1) * m->layers[i].out * sizeof(float);
+    return bytes;
+}
+
+void ht_pack_code(uint8_t *packed, size_t i, int bits, unsigned code)
+{
+    const size_t bit = i * (size_t)bits;
+    const unsigned pair = code << bit % 8;
+    packed[bit / 8] |= (uint8_t)pair;
+    if (pair > 0xff)
+        packed[bit / 8 + 1] |= (uint8_t)(pair >> 8);
+}
+
+unsigned ht_unpack_code(const uint8_t *packed, size_t i, int bits)
+{
+    const size_t bit = i * (size_t)bits;
+    unsigned pair = packed[bit / 8];
+    if (bit % 8 + (size_t)bits > 8)
+        pair |= (unsigned)packed[bit / 8 + 1] << 8;
+    return pair >> bit % 8 & ((1u << bits) - 1);
+}
+
+size_t ht_packed_size(size_t n, int bits)
+{
+    const size_t b = (size_t)bits;
+    return n / 8 * b + (n % 8 * b + 7) / 8; /* ceil(n * bits / 8) without overflow */
+}

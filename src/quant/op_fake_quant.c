@@ -1,0 +1,132 @@
+/* Fake quantization of weights, of the network's input and of values in front of a table:
+ * value = round(clamp(x / scale)), real value = value * scale (docs/numerics.md, 2). */
+#include "autograd/op.h"
+#include "quant/quantizer.h"
+
+struct attr {
+    struct ht_quantizer *quantizer;
+};
+
+static struct ht_quantizer *quantizer_of(const struct ht_node *n)
+{
+    return ((const struct attr *)n->attr)->quantizer;
+}
+
+struct ht_node *ht_fake_quant(struct ht_graph *g, struct ht_node *x, struct ht_quantizer *q,
+                              const struct ht_params *params)
+{
+    struct attr attr = {q};
+    struct ht_node *in[2] = {x, NULL};
+    int n_in = 1;
+    if (q->range->learned)
+        in[n_in++] = ht_graph_param(g, params, q->scale_span);
+    return ht_graph_add(g, &ht_op_fake_quant, &attr, n_in, in);
+}
+
+static enum ht_status infer(struct ht_node *n, struct ht_error *err)
+{
+    const struct ht_quantizer *q = quantizer_of(n);
+    enum ht_status status = ht_infer_like_input(n, err);
+    if (status != HT_OK)
+        return status;
+    HT_OP_REQUIRE(n, err, q->channels == 1 || q->channels == n->rows,
+                  "one scale per tensor or per row");
+    n->n_scale = q->channels;
+    n->scratch_back_size = n->cols;
+    n->residual_size = n->rows * n->cols;
+    return HT_OK;
+}
+
+/* Rows that share a scale, as one run of elements: row by row, or the whole tensor. */
+static size_t run_length(const struct ht_node *n, const struct ht_quantizer *q)
+{
+    return q->channels == 1 ? n->rows * n->cols : n->cols;
+}
+
+static void surrogate(struct ht_node *n, const struct ht_quantizer *q)
+{
+    size_t length = run_length(n, q);
+    for (size_t c = 0; c < q->channels; c++) {
+        struct ht_rounder r = ht_quantizer_rounder(q, c);
+        for (size_t i = c * length; i < (c + 1) * length; i++) {
+            ht_real u = n->in[0]->value[i] / q->scale[c];
+            if (q->estimator->clips)
+                u = ht_clamp(u, r.lo, r.hi);
+            n->value[i] = u + n->residual[i];
+        }
+        n->scale[c] = q->scale[c];
+    }
+}
+
+static void keep_residual(struct ht_node *n, const struct ht_quantizer *q)
+{
+    size_t length = run_length(n, q);
+    for (size_t c = 0; c < q->channels; c++) {
+        struct ht_rounder r = ht_quantizer_rounder(q, c);
+        for (size_t i = c * length; i < (c + 1) * length; i++) {
+            ht_real u = n->in[0]->value[i] / q->scale[c];
+            n->residual[i] = n->value[i] - (q->estimator->clips ? ht_clamp(u, r.lo, r.hi) : u);
+        }
+    }
+}
+
+static void forward(struct ht_node *n, const struct ht_run *run)
+{
+    struct ht_quantizer *q = quantizer_of(n);
+    size_t length = run_length(n, q);
+    const ht_real *x = n->in[0]->value;
+    if (run->mode == HT_MODE_SURROGATE) {
+        surrogate(n, q);
+        return;
+    }
+    bool observe = ht_quantizer_observes(q, run->mode);
+    for (size_t c = 0; c < q->channels; c++) {
+        if (observe) {
+            struct ht_range_stats stats = ht_range_measure(x + c * length, length);
+            q->range->observe(q, c, &stats);
+        }
+        struct ht_rounder r = ht_quantizer_rounder(q, c);
+        ht_quantize_row(&r, x + c * length, q->scale[c], length, n->value + c * length);
+        n->scale[c] = q->scale[c];
+    }
+    if (observe)
+        q->ready[0] = 1;
+    if (n->residual)
+        keep_residual(n, q);
+}
+
+static void backward(struct ht_node *n, const struct ht_run *run)
+{
+    const struct ht_quantizer *q = quantizer_of(n);
+    const struct ht_node *x = n->in[0];
+    size_t rows_per_channel = q->channels == 1 ? n->rows : 1;
+    ht_real *u = n->scratch_back;
+    for (size_t c = 0; c < q->channels; c++) {
+        struct ht_rounder r = ht_quantizer_rounder(q, c);
+        ht_real inverse = 1 / n->scale[c], sum = 0;
+        for (size_t row = c; row < c + rows_per_channel; row++) {
+            const size_t at = row * n->cols;
+            for (size_t j = 0; j < n->cols; j++)
+                u[j] = x->value[at + j] * inverse;
+            if (q->range->learned)
+                sum += q->estimator->scale(u, n->value + at, n->grad + at, n->cols, r.lo, r.hi);
+            if (!x->needs_grad)
+                continue;
+            if (n->first_grad[0]) {
+                q->estimator->input(u, n->grad + at, n->cols, r.lo, r.hi, x->grad + at);
+            } else {
+                q->estimator->input(u, n->grad + at, n->cols, r.lo, r.hi, u);
+                for (size_t j = 0; j < n->cols; j++)
+                    x->grad[at + j] += u[j];
+            }
+        }
+        if (q->range->learned)
+            ht_grad_put(n, 1, c,
+                        ht_quantizer_scale_gradient(q, sum, rows_per_channel * n->cols, r.hi));
+    }
+}
+
+const struct ht_op ht_op_fake_quant = {
+    "fake_quant", sizeof(struct attr), HT_OP_USES_INPUTS | HT_OP_USES_OUTPUT,
+    infer,        forward,             backward,
+};

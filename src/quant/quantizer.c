@@ -1,0 +1,97 @@
+#include "quant/quantizer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantizer_spec *spec,
+                                 bool of_weights, size_t rows, struct ht_error *err)
+{
+    memset(q, 0, sizeof *q);
+    enum ht_status status = ht_grid_init(&q->grid, spec->grid, spec->bits, err);
+    if (status != HT_OK)
+        return status;
+    q->range = ht_range_find(spec->range);
+    q->estimator = ht_estimator_find(spec->estimator);
+    if (!q->range)
+        return ht_fail(err, HT_ERR_CONFIG, "unknown range '%s'", spec->range);
+    if (!q->estimator)
+        return ht_fail(err, HT_ERR_CONFIG, "unknown estimator '%s'", spec->estimator);
+    q->rounding = strcmp(spec->rounding, "floor") == 0 ? HT_ROUND_FLOOR : HT_ROUND_NEAREST_EVEN;
+    q->momentum = (ht_real)spec->momentum;
+    q->of_weights = of_weights;
+    q->channels = of_weights && spec->per_channel ? rows : 1;
+    q->scale_gradient_factor = 1;
+    return HT_OK;
+}
+
+static int declare(struct ht_params *p, const char *prefix, const char *name, size_t n,
+                   ht_real initial, ht_real minimum)
+{
+    char full[96];
+    snprintf(full, sizeof full, "%s.%s", prefix, name);
+    return ht_params_declare(p, full, 1, n, 0, initial, minimum);
+}
+
+void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_params *params,
+                          struct ht_params *state)
+{
+    q->scale_span = declare(q->range->learned ? params : state, prefix, "scale", q->channels, 1,
+                            HT_MIN_SCALE);
+    q->zero_point_span = declare(state, prefix, "zero_point", q->channels, 0, 0);
+    q->min_span = declare(state, prefix, "min", q->channels, 0, 0);
+    q->max_span = declare(state, prefix, "max", q->channels, 0, 0);
+    q->ready_span = declare(state, prefix, "ready", 1, 0, 0);
+}
+
+static ht_real *span_value(const struct ht_params *p, int span)
+{
+    return p->value + p->spans[span].offset;
+}
+
+void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
+                       const struct ht_params *state)
+{
+    q->scale = span_value(q->range->learned ? params : state, q->scale_span);
+    q->zero_point = span_value(state, q->zero_point_span);
+    q->min = span_value(state, q->min_span);
+    q->max = span_value(state, q->max_span);
+    q->ready = span_value(state, q->ready_span);
+}
+
+struct ht_rounder ht_quantizer_rounder(const struct ht_quantizer *q, size_t channel)
+{
+    struct ht_rounder r = {(ht_real)q->grid.lo - q->zero_point[channel],
+                           (ht_real)q->grid.hi - q->zero_point[channel], HT_ROUNDER_EVEN};
+    if (q->grid.step == 2)
+        r.kind = HT_ROUNDER_ODD;
+    else if (q->rounding == HT_ROUND_FLOOR)
+        r.kind = HT_ROUNDER_FLOOR;
+    return r;
+}
+
+bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode)
+{
+    if (mode == HT_MODE_SURROGATE)
+        return false;
+    if (q->of_weights && q->ready[0] == 0)
+        return true;
+    if (q->range->learned)
+        return mode == HT_MODE_TRAIN && q->ready[0] == 0;
+    /* The min_max scale of weights belongs to the weights as they are now, in every mode. */
+    return mode == HT_MODE_TRAIN || (q->of_weights && strcmp(q->range->name, "min_max") == 0);
+}
+
+int ht_quantizer_bound(const struct ht_quantizer *q)
+{
+    if (q->grid.has_zero_point)
+        return q->grid.hi - q->grid.lo;
+    return q->grid.hi > -q->grid.lo ? q->grid.hi : -q->grid.lo;
+}
+
+ht_real ht_quantizer_scale_gradient(const struct ht_quantizer *q, ht_real sum, size_t elements,
+                                    ht_real hi)
+{
+    if (q->scale_gradient_factor != 1)
+        return sum * q->scale_gradient_factor;
+    return sum * (ht_real)q->estimator->scale_factor(elements, hi > 1 ? hi : 1);
+}

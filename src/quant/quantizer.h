@@ -1,0 +1,76 @@
+/* A quantizer: grid x range x estimator x granularity. Ops and layers use it, files never see it. */
+#ifndef HT_QUANT_QUANTIZER_H
+#define HT_QUANT_QUANTIZER_H
+
+#include "autograd/graph.h"
+#include "base/error.h"
+#include "quant/estimator.h"
+#include "quant/grid.h"
+#include "quant/range.h"
+#include "quant/round.h"
+
+/* No scale is ever smaller: keeps products of scales normal float32 numbers. */
+#define HT_MIN_SCALE ((ht_real)9.313225746154785e-10) /* 2^-30 */
+
+/* What a quantizer should be; names as in the experiment file. */
+struct ht_quantizer_spec {
+    const char *grid, *range, *estimator, *rounding;
+    int bits;
+    bool per_channel;
+    double momentum;
+};
+
+struct ht_quantizer {
+    struct ht_grid grid;
+    const struct ht_range *range;
+    const struct ht_estimator *estimator;
+    enum ht_rounding rounding;
+    ht_real momentum;
+    bool of_weights; /* weights are seen whole each time; activations batch by batch */
+    size_t channels; /* 1, or rows of the weights */
+    ht_real scale_gradient_factor; /* 1; tests of the bare derivative set their own */
+    /* Spans in the model's parameters (scale, when learned) and state (the others). */
+    int scale_span, zero_point_span, min_span, max_span, ready_span;
+    ht_real *scale, *zero_point; /* [channels]; zero_point is whole */
+    ht_real *min, *max;          /* [channels] seen so far */
+    ht_real *ready;              /* [1] 0 until the first observation */
+};
+
+/* HT_ERR_CONFIG for unknown names or widths. */
+enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantizer_spec *spec,
+                                 bool of_weights, size_t rows, struct ht_error *err);
+/* Declares its spans as `prefix`.scale ...; after both stores are allocated, bind finds them. */
+void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_params *params,
+                          struct ht_params *state);
+void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
+                       const struct ht_params *state);
+
+/* Rounder of one channel, for its current zero point. */
+struct ht_rounder ht_quantizer_rounder(const struct ht_quantizer *q, size_t channel);
+
+/* Whether a forward in this mode should measure its tensor and call range->observe. */
+bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode);
+
+/* The largest |level - zero_point| that can occur, whatever the zero point. */
+int ht_quantizer_bound(const struct ht_quantizer *q);
+
+/* Where the scale's gradient goes: sum over dy * dy/dscale, times the estimator's factor;
+ * `elements` share the scale. */
+ht_real ht_quantizer_scale_gradient(const struct ht_quantizer *q, ht_real sum, size_t elements,
+                                    ht_real hi);
+
+/* --- ops --- */
+
+/* in: x [rows, cols] real, and the scale parameter if the range is learned. Out: quantized tensor,
+ * one scale, or one per row for weights per channel. */
+struct ht_node *ht_fake_quant(struct ht_graph *g, struct ht_node *x, struct ht_quantizer *q,
+                              const struct ht_params *params);
+
+/* in: a quantized tensor with one scale. Out: value * scale. */
+struct ht_node *ht_dequantize(struct ht_graph *g, struct ht_node *x);
+
+#define HT_OP(name) extern const struct ht_op ht_op_##name;
+#include "quant/ops.inc"
+#undef HT_OP
+
+#endif

@@ -1,0 +1,56 @@
+/* The normative rounding of training's forward (docs/numerics.md, 2 and 4): clamp in float, then
+ * round. The integer kernels have their own, in src/kernels/round.h; parity tests hold the two
+ * together. */
+#ifndef HT_QUANT_ROUND_H
+#define HT_QUANT_ROUND_H
+
+#include "quant/grid.h"
+#include "tensor/real.h"
+
+/* Nearest integer, ties to even, for |u| < 2^22: every clamped level. Written as an addition because
+ * it vectorizes on every machine; exact, as round-to-nearest is the mode the program runs in. */
+static inline ht_real ht_round_even(ht_real u)
+{
+    return (u + HT_REAL_ROUND_MAGIC) - HT_REAL_ROUND_MAGIC;
+}
+
+static inline ht_real ht_round_floor(ht_real u)
+{
+    ht_real r = ht_round_even(u);
+    return r > u ? r - 1 : r;
+}
+
+/* Nearest odd integer, a midpoint (even integer) to the lower one: 2 * ceil(u / 2) - 1. */
+static inline ht_real ht_round_odd(ht_real u)
+{
+    ht_real half = u / 2;
+    ht_real r = ht_round_even(half);
+    return 2 * (r < half ? r + 1 : r) - 1;
+}
+
+static inline ht_real ht_clamp(ht_real u, ht_real lo, ht_real hi)
+{
+    u = u < lo ? lo : u;
+    return u > hi ? hi : u;
+}
+
+/* How a quantizer rounds; lo and hi are relative to the zero point. */
+struct ht_rounder {
+    ht_real lo, hi;
+    enum { HT_ROUNDER_EVEN, HT_ROUNDER_FLOOR, HT_ROUNDER_ODD } kind;
+};
+
+/* level[n] = round(clamp(u[n])), in place allowed. */
+void ht_round_row(const struct ht_rounder *r, const ht_real *u, size_t n, ht_real *level);
+
+/* level[n] = round(clamp(x[n] / scale)). */
+void ht_quantize_row(const struct ht_rounder *r, const ht_real *x, ht_real scale, size_t n,
+                     ht_real *level);
+
+static inline ht_real ht_round_one(const struct ht_rounder *r, ht_real u)
+{
+    ht_round_row(r, &u, 1, &u);
+    return u;
+}
+
+#endif

@@ -1,0 +1,236 @@
+#include "train/compare.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "io/file.h"
+#include "train/jobs.h"
+#include "train/latency.h"
+#include "train/setup.h"
+
+static const int default_bits[] = {32, 8, 4, 2};
+
+/* --- variants to jobs --- */
+
+struct plan {
+    struct ht_experiment *variants; /* [n_variants]; the first may be a hidden float32 baseline */
+    size_t n_variants;
+    size_t baseline; /* index of the float32 variant */
+    bool hidden;     /* the baseline has no row */
+    struct ht_job *jobs; /* [n_variants * seeds], by variant, then seed */
+    size_t n_jobs;
+};
+
+static enum ht_status add_variant(struct plan *p, const struct ht_experiment *e, const char *name)
+{
+    struct ht_experiment *v = ht_grow(p->variants, p->n_variants + 1, sizeof *v);
+    if (!v)
+        return HT_ERR_MEMORY;
+    p->variants = v;
+    v[p->n_variants] = *e;
+    snprintf(v[p->n_variants].name, HT_NAME_LENGTH, "%s", name);
+    p->n_variants++;
+    return HT_OK;
+}
+
+static enum ht_status add_width(struct plan *p, const struct ht_experiment *base, int bits,
+                                struct ht_error *err)
+{
+    struct ht_experiment e = *base;
+    char value[16], name[HT_NAME_LENGTH];
+    snprintf(value, sizeof value, "%d", bits);
+    enum ht_status status = ht_experiment_set(&e, "quant.weights.bits", value, err);
+    if (status != HT_OK)
+        return status;
+    if (bits == 32)
+        snprintf(name, sizeof name, "float32");
+    else
+        snprintf(name, sizeof name, "w%da%d", bits, e.quant.activations.bits);
+    status = add_variant(p, &e, name);
+    return status == HT_OK ? HT_OK : ht_fail_memory(err);
+}
+
+static enum ht_status list_variants(struct plan *p, const struct ht_config *config,
+                                    const struct ht_compare_options *o, struct ht_error *err)
+{
+    const struct ht_experiment *base = ht_config_experiment(config);
+    const int *bits = o->bits ? o->bits : default_bits;
+    size_t n_bits = o->bits ? o->n_bits : sizeof default_bits / sizeof *default_bits;
+    enum ht_status status = HT_OK;
+    if (!o->bits && base->n_variants) {
+        struct ht_experiment *e = ht_calloc(1, sizeof *e);
+        if (!e)
+            return ht_fail_memory(err);
+        for (size_t i = 0; i < base->n_variants && status == HT_OK; i++) {
+            ht_config_variant(config, i, e);
+            if (add_variant(p, e, base->variants[i].name) != HT_OK)
+                status = ht_fail_memory(err);
+        }
+        ht_free(e);
+    } else {
+        for (size_t i = 0; i < n_bits && status == HT_OK; i++)
+            status = add_width(p, base, bits[i], err);
+    }
+    if (status != HT_OK)
+        return status;
+    for (p->baseline = 0; p->baseline < p->n_variants; p->baseline++)
+        if (!ht_experiment_quantized(&p->variants[p->baseline]))
+            return HT_OK;
+    p->hidden = true;
+    return add_width(p, base, 32, err);
+}
+
+static enum ht_status make_jobs(struct plan *p, const struct ht_experiment *base, int seeds,
+                                struct ht_error *err)
+{
+    p->n_jobs = p->n_variants * (size_t)seeds;
+    p->jobs = ht_calloc(p->n_jobs, sizeof *p->jobs);
+    if (!p->jobs)
+        return ht_fail_memory(err);
+    for (size_t i = 0; i < p->n_jobs; i++) {
+        struct ht_experiment *e = &p->jobs[i].experiment;
+        int length;
+        *e = p->variants[i / (size_t)seeds];
+        e->seed = base->seed + i % (size_t)seeds;
+        e->n_variants = 0;
+        snprintf(e->name, HT_NAME_LENGTH, "%.40s-seed%llu", p->variants[i / (size_t)seeds].name,
+                 (unsigned long long)e->seed);
+        length = snprintf(e->run.dir, HT_PATH_LENGTH, "%s/%s", base->run.dir, base->name);
+        if (length >= HT_PATH_LENGTH)
+            return ht_fail(err, HT_ERR_CONFIG, "run.dir is too long");
+    }
+    return HT_OK;
+}
+
+/* --- results to rows --- */
+
+static struct ht_stat stat_of(const double *x, size_t n)
+{
+    struct ht_stat s = {NAN, NAN, n};
+    double sum = 0, square = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += x[i];
+    if (n)
+        s.mean = sum / (double)n;
+    for (size_t i = 0; i < n; i++)
+        square += (x[i] - s.mean) * (x[i] - s.mean);
+    if (n > 1)
+        s.std = sqrt(square / (double)(n - 1));
+    return s;
+}
+
+static enum ht_status fill_row(struct ht_compare_row *row, const struct plan *p, size_t variant,
+                               size_t seeds, struct ht_error *err)
+{
+    const struct ht_job *jobs = &p->jobs[variant * seeds], *base = &p->jobs[p->baseline * seeds];
+    const struct ht_run_result *first = &jobs[0].result;
+    const bool quantized = isfinite(first->integer_score);
+    double *x = ht_calloc(4 * seeds, sizeof *x);
+    double *integer = x + seeds, *floats = x + 2 * seeds, *difference = x + 3 * seeds;
+    if (!x)
+        return ht_fail_memory(err);
+    snprintf(row->name, sizeof row->name, "%s", p->variants[variant].name);
+    memcpy(row->score_name, first->score_name, sizeof row->score_name);
+    memcpy(row->split, first->split, sizeof row->split);
+    memcpy(row->run_dir, first->run_dir, sizeof row->run_dir);
+    row->weight_bits = first->weight_bits;
+    row->activation_bits = first->activation_bits;
+    row->seeds = (int)seeds;
+    row->model_bytes = first->model_bytes;
+    row->float_bytes = first->float_bytes;
+    for (size_t i = 0; i < seeds; i++) {
+        const struct ht_run_result *r = &jobs[i].result;
+        x[i] = r->score;
+        integer[i] = r->integer_score;
+        floats[i] = base[i].result.score;
+        difference[i] = r->integer_score - base[i].result.score;
+        row->outputs_compared += r->outputs_compared;
+        row->mismatched_outputs += r->mismatched_outputs;
+        row->train_seconds += r->train_seconds / (double)seeds;
+        row->samples_per_s += r->samples_per_s / (double)seeds;
+    }
+    row->float_score = stat_of(floats, seeds);
+    row->fake_quant_score = stat_of(x, quantized ? seeds : 0);
+    row->integer_score = stat_of(integer, quantized ? seeds : 0);
+    struct ht_stat s = stat_of(difference, quantized ? seeds : 0);
+    row->difference = s.mean;
+    row->difference_error = s.std / sqrt((double)seeds);
+    ht_free(x);
+    return HT_OK;
+}
+
+/* After all training is done, so that nothing else runs beside. */
+static enum ht_status measure_latency(struct ht_compare_row *row, const struct ht_job *job,
+                                      const struct ht_dataset *d, struct ht_error *err)
+{
+    struct ht_qmodel *model = NULL;
+    struct ht_kernels kernels;
+    enum ht_status status = ht_run_kernels(&kernels, err);
+    if (status == HT_OK && !job->result.model_path[0])
+        return ht_latency_float(&row->latency_us, &job->experiment, d, err);
+    if (status == HT_OK)
+        status = ht_qmodel_load(&model, job->result.model_path, err);
+    if (status == HT_OK)
+        status = ht_latency_integer(&row->latency_us, model, &kernels, err);
+    ht_qmodel_destroy(model);
+    return status;
+}
+
+static enum ht_status make_rows(struct ht_compare_row **rows, size_t *n, const struct plan *p,
+                                const struct ht_dataset *d, size_t seeds, struct ht_error *err)
+{
+    *n = p->n_variants - (p->hidden ? 1 : 0);
+    *rows = ht_calloc(*n, sizeof **rows);
+    if (!*rows)
+        return ht_fail_memory(err);
+    size_t mismatched = 0, compared = 0;
+    enum ht_status status = HT_OK;
+    for (size_t i = 0; i < *n && status == HT_OK; i++) {
+        status = fill_row(&(*rows)[i], p, i, seeds, err);
+        if (status == HT_OK)
+            status = measure_latency(&(*rows)[i], &p->jobs[i * seeds], d, err);
+        mismatched += (*rows)[i].mismatched_outputs;
+        compared += (*rows)[i].outputs_compared;
+    }
+    if (status != HT_OK) {
+        ht_free(*rows);
+        *rows = NULL;
+        return status;
+    }
+    if (mismatched)
+        return ht_fail(err, HT_ERR_THRESHOLD,
+                       "%zu of %zu outputs differ between fake-quant and integer path", mismatched,
+                       compared);
+    return HT_OK;
+}
+
+enum ht_status ht_compare(struct ht_compare_row **rows, size_t *n, const struct ht_config *config,
+                          const struct ht_compare_options *options, struct ht_error *err)
+{
+    struct plan p = {0};
+    struct ht_dataset *d = NULL;
+    const size_t seeds = (size_t)options->seeds;
+    *rows = NULL;
+    *n = 0;
+    enum ht_status status = list_variants(&p, config, options, err);
+    if (status == HT_OK)
+        status = make_jobs(&p, ht_config_experiment(config), options->seeds, err);
+    /* One look at the data here: bad data is told once, before any process is started. */
+    if (status == HT_OK)
+        status = ht_setup_dataset(&d, &p.jobs[0].experiment, err);
+    for (size_t i = 0; status == HT_OK && i < p.n_jobs; i++) {
+        const struct ht_experiment *e = &p.jobs[i].experiment;
+        int64_t batch = e->train.batch, samples = (int64_t)d->count[HT_TRAIN];
+        p.jobs[i].steps = e->train.epochs * ((samples + batch - 1) / batch);
+    }
+    if (status == HT_OK)
+        status = ht_jobs_run(p.jobs, p.n_jobs, options, err);
+    if (status == HT_OK)
+        status = make_rows(rows, n, &p, d, seeds, err);
+    ht_dataset_destroy(d);
+    ht_free(p.variants);
+    ht_free(p.jobs);
+    return status;
+}

@@ -1,0 +1,86 @@
+#include "train/metrics.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/alloc.h"
+#include "io/file.h"
+
+#define MAX_METRICS_BYTES ((size_t)1 << 30)
+
+static void metrics_path(const char *run_dir, char path[HT_PATH_LENGTH + 64])
+{
+    snprintf(path, HT_PATH_LENGTH + 64, "%s/metrics.jsonl", run_dir);
+}
+
+static json_t *number(double v)
+{
+    return isfinite(v) ? json_real(v) : json_null();
+}
+
+static char *metrics_line(const char *score_name, const struct ht_progress_state *state,
+                          const struct ht_train_event *event)
+{
+    char key[64];
+    snprintf(key, sizeof key, "validation_%s", score_name);
+    json_t *o = json_object();
+    json_object_set_new(o, "epoch", json_integer(state->epoch));
+    json_object_set_new(o, "step", json_integer(state->step));
+    json_object_set_new(o, "quantized", json_boolean(event->quantized));
+    json_object_set_new(o, "learning_rate", number(event->learning_rate));
+    json_object_set_new(o, "train_loss", number(event->train_loss));
+    json_object_set_new(o, "validation_loss", number(event->validation_loss));
+    json_object_set_new(o, key, number(event->validation_score));
+    json_object_set_new(o, "gradient_norm", number(event->gradient_norm));
+    json_object_set_new(o, "best", json_boolean(event->improved));
+    char *line = json_dumps(o, JSON_COMPACT);
+    json_decref(o);
+    return line;
+}
+
+enum ht_status ht_metrics_append(const char *run_dir, const char *score_name,
+                                 const struct ht_progress_state *state,
+                                 const struct ht_train_event *event, struct ht_error *err)
+{
+    char path[HT_PATH_LENGTH + 64];
+    metrics_path(run_dir, path);
+    char *line = metrics_line(score_name, state, event);
+    if (!line)
+        return ht_fail_memory(err);
+    enum ht_status status = HT_OK;
+    FILE *f = fopen(path, "ab");
+    if (!f)
+        status = ht_fail_errno(err, "cannot open", path);
+    if (f && (fprintf(f, "%s\n", line) < 0 || fflush(f) != 0))
+        status = ht_fail_errno(err, "cannot write", path);
+    if (f && fclose(f) != 0 && status == HT_OK)
+        status = ht_fail_errno(err, "cannot write", path);
+    free(line);
+    return status;
+}
+
+enum ht_status ht_metrics_truncate(const char *run_dir, int64_t epochs, struct ht_error *err)
+{
+    char path[HT_PATH_LENGTH + 64], *text;
+    size_t size, keep = 0;
+    metrics_path(run_dir, path);
+    if (!ht_file_exists(path))
+        return HT_OK;
+    enum ht_status status = ht_file_read(path, MAX_METRICS_BYTES, &text, &size, err);
+    if (status != HT_OK)
+        return status;
+    for (int64_t line = 0; line < epochs && keep < size; line++) {
+        const char *end = memchr(text + keep, '\n', size - keep);
+        if (!end)
+            break;
+        keep = (size_t)(end - text) + 1;
+    }
+    if (keep < size)
+        status = ht_file_write_atomic(path, text, keep, err);
+    ht_free(text);
+    return status;
+}

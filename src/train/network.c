@@ -1,0 +1,37 @@
+#include "train/network.h"
+
+#include "base/alloc.h"
+
+enum ht_status ht_network_init(struct ht_network *n, struct ht_model *model,
+                               const struct ht_objective *objective, size_t max_batch,
+                               bool quantized, bool training, struct ht_error *err)
+{
+    n->graph = ht_graph_create(max_batch);
+    if (!n->graph)
+        return ht_fail_memory(err);
+    n->x = ht_graph_input(n->graph, model->inputs);
+    n->target = ht_graph_input(n->graph, objective->target_columns);
+    n->y = ht_model_build(model, n->graph, n->x, quantized, NULL);
+    n->loss = ht_objective_loss(objective, n->graph, n->y, n->target);
+    ht_graph_keep(n->graph, n->y);
+    enum ht_status status =
+        ht_graph_plan(n->graph, n->loss, training ? HT_PLAN_TRAINING : 0, err);
+    if (status != HT_OK)
+        ht_network_finish(n);
+    return status;
+}
+
+void ht_network_finish(struct ht_network *n)
+{
+    ht_graph_destroy(n->graph);
+    n->graph = NULL;
+}
+
+void ht_network_load(struct ht_network *n, const struct ht_objective *objective,
+                     const struct ht_dataset *d, const uint32_t *samples, size_t count,
+                     const struct ht_augment *augment, uint64_t seed, uint64_t epoch)
+{
+    ht_graph_set_batch(n->graph, count);
+    ht_dataset_features(d, samples, count, augment, seed, epoch, n->x->value);
+    ht_objective_targets(objective, d, samples, count, n->x->value, n->target->value);
+}

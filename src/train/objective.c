@@ -1,0 +1,174 @@
+#include "train/objective.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "autograd/op.h"
+
+static enum ht_status fail_at(struct ht_error *err, const struct ht_experiment *e,
+                              struct ht_source_position at, const char *what, size_t given,
+                              size_t expected, const char *why)
+{
+    return ht_fail(err, HT_ERR_CONFIG, "%s:%d:%d: error: %s %zu, but %s needs %zu", e->path,
+                   at.line, at.column, what, given, why, expected);
+}
+
+static enum ht_task find_task(const struct ht_experiment *e, const struct ht_dataset *d)
+{
+    if (strcmp(e->data.target, "input") == 0)
+        return HT_AUTOENCODER;
+    return d->labels ? HT_CLASSIFICATION : HT_REGRESSION;
+}
+
+/* Losses by name, and the tasks they serve. */
+static const struct {
+    const char *name;
+    bool classification, values;
+} losses[] = {
+    {"cross_entropy", true, false},
+    {"mse", true, true},
+    {"bce", true, true},
+    {"squared_hinge", true, false},
+};
+
+static enum ht_status choose_loss(struct ht_objective *o, const struct ht_experiment *e,
+                                  struct ht_error *err)
+{
+    const char *name = e->train.loss;
+    if (strcmp(name, "auto") == 0)
+        name = o->task == HT_CLASSIFICATION ? "cross_entropy" : "mse";
+    for (size_t i = 0; i < sizeof losses / sizeof *losses; i++) {
+        if (strcmp(losses[i].name, name) != 0)
+            continue;
+        if (o->task == HT_CLASSIFICATION ? losses[i].classification : losses[i].values) {
+            o->loss = losses[i].name;
+            return HT_OK;
+        }
+    }
+    return ht_fail(err, HT_ERR_CONFIG, "%s:%d:%d: error: train.loss %s does not fit %s", e->path,
+                   e->train.at.line, e->train.at.column, name, o->task_name);
+}
+
+static enum ht_status check_outputs(struct ht_objective *o, const struct ht_experiment *e,
+                                    const struct ht_dataset *d, struct ht_error *err)
+{
+    const struct ht_layer_config *last = NULL;
+    for (size_t i = 0; i < e->model.n_layers; i++)
+        if (strcmp(e->model.layers[i].kind, "dense") == 0)
+            last = &e->model.layers[i];
+    if (!last)
+        return ht_fail(err, HT_ERR_CONFIG, "%s: model.layers has no dense layer", e->path);
+    o->outputs = (size_t)last->units;
+    size_t needed = d->n_classes;
+    if (o->task == HT_REGRESSION)
+        needed = d->target_columns;
+    if (o->task == HT_AUTOENCODER)
+        needed = d->features;
+    const bool binary = o->task == HT_CLASSIFICATION && d->n_classes == 2 &&
+                        strcmp(o->loss, "bce") == 0 && o->outputs == 1;
+    if (o->outputs != needed && !binary)
+        return fail_at(err, e, last->at, "the last dense layer has units", o->outputs, needed,
+                       d->name);
+    const bool elementwise = strcmp(o->loss, "mse") == 0 || strcmp(o->loss, "bce") == 0;
+    o->one_hot = o->task == HT_CLASSIFICATION && elementwise && !binary;
+    o->target_columns = elementwise ? o->outputs : 1;
+    return HT_OK;
+}
+
+enum ht_status ht_objective_init(struct ht_objective *o, const struct ht_experiment *e,
+                                 const struct ht_dataset *d, struct ht_error *err)
+{
+    static const char *const names[] = {"classification", "regression", "autoencoder"};
+    memset(o, 0, sizeof *o);
+    o->task = find_task(e, d);
+    o->task_name = names[o->task];
+    o->score = o->task == HT_CLASSIFICATION ? "accuracy" : "r2";
+    o->label_smoothing = e->train.label_smoothing;
+    enum ht_status status = choose_loss(o, e, err);
+    return status == HT_OK ? check_outputs(o, e, d, err) : status;
+}
+
+struct ht_node *ht_objective_loss(const struct ht_objective *o, struct ht_graph *g,
+                                  struct ht_node *y, struct ht_node *target)
+{
+    struct ht_node *in[2] = {y, target};
+    struct ht_attr_softmax_cross_entropy smoothing = {(ht_real)o->label_smoothing};
+    static const struct {
+        const char *name;
+        const struct ht_op *op;
+    } ops[] = {
+        {"cross_entropy", &ht_op_softmax_cross_entropy},
+        {"mse", &ht_op_mse},
+        {"bce", &ht_op_bce},
+        {"squared_hinge", &ht_op_squared_hinge},
+    };
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        if (strcmp(ops[i].name, o->loss) == 0)
+            return ht_graph_add(g, ops[i].op, &smoothing, 2, in);
+    return ht_graph_fail(g, HT_ERR_INTERNAL, "unknown loss");
+}
+
+void ht_objective_targets(const struct ht_objective *o, const struct ht_dataset *d,
+                          const uint32_t *samples, size_t count, const ht_real *x, ht_real *target)
+{
+    if (o->task == HT_AUTOENCODER) {
+        memcpy(target, x, count * d->features * sizeof *target);
+    } else if (o->one_hot) {
+        memset(target, 0, count * o->target_columns * sizeof *target);
+        for (size_t i = 0; i < count; i++)
+            target[i * o->target_columns + (size_t)d->labels[samples[i]]] = 1;
+    } else {
+        ht_dataset_targets(d, samples, count, target);
+    }
+}
+
+size_t ht_objective_class(const struct ht_objective *o, const ht_real *y)
+{
+    size_t best = 0;
+    if (o->outputs == 1)
+        return y[0] > 0;
+    for (size_t j = 1; j < o->outputs; j++)
+        if (y[j] > y[best])
+            best = j;
+    return best;
+}
+
+static size_t target_class(const struct ht_objective *o, const ht_real *target)
+{
+    if (!o->one_hot)
+        return (size_t)target[0];
+    for (size_t j = 0; j < o->target_columns; j++)
+        if (target[j] > 0)
+            return j;
+    return 0;
+}
+
+void ht_scorer_add(struct ht_scorer *s, const struct ht_objective *o, const ht_real *y,
+                   const ht_real *target, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const ht_real *out = y + i * o->outputs, *t = target + i * o->target_columns;
+        s->n++;
+        if (o->task == HT_CLASSIFICATION) {
+            s->correct += ht_objective_class(o, out) == target_class(o, t);
+            continue;
+        }
+        const bool probability = strcmp(o->loss, "bce") == 0;
+        for (size_t j = 0; j < o->outputs; j++) {
+            double v = probability ? 1 / (1 + exp(-(double)out[j])) : (double)out[j];
+            double error = v - (double)t[j];
+            s->squared_error += error * error;
+            s->sum += (double)t[j];
+            s->square += (double)t[j] * (double)t[j];
+        }
+        s->values += o->outputs;
+    }
+}
+
+double ht_scorer_result(const struct ht_scorer *s, const struct ht_objective *o)
+{
+    if (o->task == HT_CLASSIFICATION)
+        return s->n ? (double)s->correct / (double)s->n : 0;
+    double variance = s->square - (s->values ? s->sum * s->sum / (double)s->values : 0);
+    return variance > 0 ? 1 - s->squared_error / variance : 0;
+}

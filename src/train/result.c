@@ -1,0 +1,140 @@
+/* result.json */
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/alloc.h"
+#include "io/file.h"
+#include "train/result.h"
+
+enum kind { TEXT, INT, INT64, UINT64, SIZE, REAL };
+
+static const struct field {
+    const char *name;
+    enum kind kind;
+    size_t offset, size;
+} fields[] = {
+#define FIELD(name, kind)                                                                          \
+    {                                                                                              \
+        #name, kind, offsetof(struct ht_run_result, name),                                         \
+            sizeof(((struct ht_run_result *)0)->name)                                              \
+    }
+    FIELD(name, TEXT),
+    FIELD(run_dir, TEXT),
+    FIELD(model_path, TEXT),
+    FIELD(score_name, TEXT),
+    FIELD(split, TEXT),
+    FIELD(seed, UINT64),
+    FIELD(weight_bits, INT),
+    FIELD(activation_bits, INT),
+    FIELD(score, REAL),
+    FIELD(integer_score, REAL),
+    FIELD(validation_score, REAL),
+    FIELD(best_epoch, INT64),
+    FIELD(epochs, INT64),
+    FIELD(outputs_compared, SIZE),
+    FIELD(mismatched_outputs, SIZE),
+    FIELD(model_bytes, SIZE),
+    FIELD(float_bytes, SIZE),
+    FIELD(train_seconds, REAL),
+    FIELD(samples_per_s, REAL),
+#undef FIELD
+};
+#define N_FIELDS (sizeof fields / sizeof *fields)
+
+static json_t *field_value(const struct ht_run_result *r, const struct field *f)
+{
+    const void *p = (const char *)r + f->offset;
+    switch (f->kind) {
+    case TEXT:
+        return json_string(p);
+    case INT:
+        return json_integer(*(const int *)p);
+    case INT64:
+        return json_integer(*(const int64_t *)p);
+    case UINT64:
+        return json_integer((json_int_t) * (const uint64_t *)p);
+    case SIZE:
+        return json_integer((json_int_t) * (const size_t *)p);
+    case REAL:
+        break;
+    }
+    return isfinite(*(const double *)p) ? json_real(*(const double *)p) : json_null();
+}
+
+enum ht_status ht_run_result_write(const struct ht_run_result *r, struct ht_error *err)
+{
+    char path[HT_PATH_LENGTH + 64];
+    json_t *o = json_object();
+    for (size_t i = 0; i < N_FIELDS; i++)
+        json_object_set_new(o, fields[i].name, field_value(r, &fields[i]));
+    char *text = json_dumps(o, JSON_INDENT(2));
+    json_decref(o);
+    if (!text)
+        return ht_fail_memory(err);
+    snprintf(path, sizeof path, "%s/result.json", r->run_dir);
+    enum ht_status status = ht_file_write_atomic(path, text, strlen(text), err);
+    free(text);
+    return status;
+}
+
+/* False when the value has the wrong type. */
+static bool take_field(struct ht_run_result *r, const struct field *f, const json_t *v)
+{
+    void *p = (char *)r + f->offset;
+    if (f->kind == TEXT ? !json_is_string(v)
+        : f->kind == REAL ? !json_is_number(v) && !json_is_null(v)
+                          : !json_is_integer(v))
+        return false;
+    switch (f->kind) {
+    case TEXT:
+        snprintf(p, f->size, "%s", json_string_value(v));
+        break;
+    case INT:
+        *(int *)p = (int)json_integer_value(v);
+        break;
+    case INT64:
+        *(int64_t *)p = (int64_t)json_integer_value(v);
+        break;
+    case UINT64:
+        *(uint64_t *)p = (uint64_t)json_integer_value(v);
+        break;
+    case SIZE:
+        *(size_t *)p = (size_t)json_integer_value(v);
+        break;
+    case REAL:
+        *(double *)p = json_is_null(v) ? (double)NAN : json_number_value(v);
+        break;
+    }
+    return true;
+}
+
+enum ht_status ht_run_result_read(struct ht_run_result *ret, const char *run_dir,
+                                  struct ht_error *err)
+{
+    char path[HT_PATH_LENGTH + 64], *text;
+    size_t size;
+    json_error_t why;
+    snprintf(path, sizeof path, "%s/result.json", run_dir);
+    enum ht_status status = ht_file_read(path, 1 << 20, &text, &size, err);
+    if (status != HT_OK)
+        return status;
+    json_t *o = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
+    ht_free(text);
+    if (!json_is_object(o)) {
+        json_decref(o);
+        return ht_fail(err, HT_ERR_DATA, "%s:%d:%d: %s", path, o ? 1 : why.line,
+                       o ? 1 : why.column, o ? "expected an object" : why.text);
+    }
+    memset(ret, 0, sizeof *ret);
+    for (size_t i = 0; i < N_FIELDS && status == HT_OK; i++)
+        if (!take_field(ret, &fields[i], json_object_get(o, fields[i].name)))
+            status = ht_fail(err, HT_ERR_DATA, "%s: '%s' is missing or of the wrong type", path,
+                             fields[i].name);
+    json_decref(o);
+    return status;
+}

@@ -1,0 +1,271 @@
+#include "train/run.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/text.h"
+#include "config/config.h"
+#include "io/file.h"
+#include "qmodel/lower.h"
+#include "train/environment.h"
+#include "train/metrics.h"
+#include "train/result.h"
+#include "train/setup.h"
+
+void ht_run_folder(const struct ht_experiment *e, char path[HT_PATH_LENGTH])
+{
+    int n = snprintf(path, HT_PATH_LENGTH, "%s/%s", e->run.dir, e->name);
+    if (n >= HT_PATH_LENGTH) /* too long for us: let the system say so */
+        path[HT_PATH_LENGTH - 1] = '\0';
+}
+
+enum ht_status ht_run_kernels(struct ht_kernels *ret, struct ht_error *err)
+{
+    unsigned mask = HT_ISA_ALL;
+    const char *name = getenv("HALFTONE_ISA");
+    if (name && !ht_kernels_isa_mask(name, &mask))
+        return ht_fail(err, HT_ERR_CONFIG, "HALFTONE_ISA: unknown instruction set '%s'", name);
+    ht_kernels_init(ret, mask);
+    return HT_OK;
+}
+
+/* --- the folder --- */
+
+static enum ht_status move_aside(const char *folder, char moved[HT_PATH_LENGTH],
+                                 struct ht_error *err)
+{
+    char config[HT_PATH_LENGTH + 64], target[HT_PATH_LENGTH + 64];
+    snprintf(config, sizeof config, "%s/config.yaml", folder);
+    if (!ht_file_exists(config))
+        return HT_OK;
+    for (int i = 1; i < 100000; i++) {
+        snprintf(target, sizeof target, "%s.%d", folder, i);
+        if (ht_file_exists(target))
+            continue;
+        if (rename(folder, target) != 0)
+            return ht_fail_errno(err, "cannot move the earlier run aside:", folder);
+        if (moved)
+            snprintf(moved, HT_PATH_LENGTH, "%.1023s", target);
+        return HT_OK;
+    }
+    return ht_fail(err, HT_ERR_IO, "%s: too many earlier runs", folder);
+}
+
+static enum ht_status write_text(const char *folder, const char *name, const struct ht_text *text,
+                                 struct ht_error *err)
+{
+    char path[HT_PATH_LENGTH + 64];
+    if (text->failed)
+        return ht_fail_memory(err);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return ht_file_write_atomic(path, ht_text_str(text), text->len, err);
+}
+
+static enum ht_status prepare_folder(const struct ht_experiment *e, const char *folder, bool resume,
+                                     const struct ht_text *environment,
+                                     char moved[HT_PATH_LENGTH], struct ht_error *err)
+{
+    char checkpoints[HT_PATH_LENGTH + 64];
+    struct ht_text config = {0};
+    enum ht_status status = resume ? HT_OK : move_aside(folder, moved, err);
+    snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", folder);
+    if (status == HT_OK)
+        status = ht_make_directories(checkpoints, err);
+    ht_experiment_print(e, &config);
+    if (status == HT_OK)
+        status = write_text(folder, "config.yaml", &config, err);
+    if (status == HT_OK)
+        status = write_text(folder, "environment.json", environment, err);
+    ht_text_finish(&config);
+    return status;
+}
+
+/* --- from a trained model to files and figures --- */
+
+static float *copy_floats(const float *p, size_t n)
+{
+    float *q = ht_calloc(n, sizeof *q);
+    if (q)
+        memcpy(q, p, n * sizeof *q);
+    return q;
+}
+
+static enum ht_status describe_data(struct ht_qmodel *m, const struct ht_dataset *d,
+                                    const struct ht_objective *o, struct ht_error *err)
+{
+    bool ok = true;
+    if (d->mean) {
+        m->input.mean = copy_floats(d->mean, d->features);
+        m->input.std = copy_floats(d->std, d->features);
+        ok = m->input.mean && m->input.std;
+    }
+    if (d->target_mean && o->task == HT_REGRESSION) {
+        m->target_mean = copy_floats(d->target_mean, m->outputs);
+        m->target_std = copy_floats(d->target_std, m->outputs);
+        ok = ok && m->target_mean && m->target_std;
+    }
+    if (o->task == HT_CLASSIFICATION && d->classes) {
+        m->classes = ht_calloc(d->n_classes, sizeof *m->classes);
+        ok = ok && m->classes;
+        if (m->classes) {
+            memcpy(m->classes, d->classes, d->n_classes * sizeof *m->classes);
+            m->n_classes = d->n_classes;
+        }
+    }
+    if (d->bytes)
+        m->input.pixel_range = d->symmetric_pixels ? -1 : 255;
+    m->input.image_rows = d->image_rows;
+    m->input.image_columns = d->image_columns;
+    memcpy(m->data_hash, d->hash, sizeof m->data_hash);
+    return ok ? HT_OK : ht_fail_memory(err);
+}
+
+enum ht_status ht_run_lower(struct ht_qmodel **ret, const struct ht_experiment *e,
+                            const struct ht_model *model, const struct ht_objective *objective,
+                            const struct ht_dataset *d, double validation_score,
+                            struct ht_error *err)
+{
+    struct ht_qmodel *m;
+    struct ht_text text = {0};
+    enum ht_status status = ht_qmodel_lower(&m, model, err);
+    if (status != HT_OK)
+        return status;
+    snprintf(m->name, sizeof m->name, "%s", e->name);
+    snprintf(m->task, sizeof m->task, "%s", objective->task_name);
+    snprintf(m->loss, sizeof m->loss, "%s", objective->loss);
+    snprintf(m->score_name, sizeof m->score_name, "%s", objective->score);
+    m->validation_score = isfinite(validation_score) ? validation_score : 0;
+    ht_experiment_print(e, &text);
+    m->experiment = ht_strdup(ht_text_str(&text));
+    if (text.failed || !m->experiment)
+        status = ht_fail_memory(err);
+    if (status == HT_OK)
+        status = describe_data(m, d, objective, err);
+    if (status == HT_OK)
+        status = ht_qmodel_check(m, err);
+    ht_text_finish(&text);
+    if (status == HT_OK)
+        *ret = m;
+    else
+        ht_qmodel_destroy(m);
+    return status;
+}
+
+static enum ht_status export_model(struct ht_run_result *r, const struct ht_experiment *e,
+                                   const struct ht_trainer *t, const struct ht_dataset *d,
+                                   enum ht_split split, struct ht_error *err)
+{
+    struct ht_qmodel *lowered = NULL, *loaded = NULL;
+    struct ht_kernels kernels;
+    struct ht_parity parity = {0};
+    enum ht_status status = ht_run_kernels(&kernels, err);
+    if (status == HT_OK)
+        status = ht_run_lower(&lowered, e, ht_trainer_model(t), ht_trainer_objective(t), d,
+                              r->validation_score, err);
+    snprintf(r->model_path, sizeof r->model_path, "%s/model.h5", r->run_dir);
+    if (status == HT_OK)
+        status = ht_qmodel_save(lowered, r->model_path, err);
+    /* What is checked is the file that ships, read back. */
+    if (status == HT_OK)
+        status = ht_qmodel_load(&loaded, r->model_path, err);
+    if (status == HT_OK)
+        status = ht_evaluate_parity(&parity, ht_trainer_evaluation(t), loaded,
+                                    ht_trainer_objective(t), &kernels, d, split, err);
+    if (status == HT_OK) {
+        r->score = parity.fake_quant_score;
+        r->integer_score = parity.integer_score;
+        r->outputs_compared = parity.outputs_compared;
+        r->mismatched_outputs = parity.mismatched_outputs;
+        r->model_bytes = ht_qmodel_bytes(loaded);
+    }
+    ht_qmodel_destroy(lowered);
+    ht_qmodel_destroy(loaded);
+    return status;
+}
+
+static size_t float_bytes(const struct ht_model *m)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < m->n_blocks; i++)
+        n += m->blocks[i].out * (m->blocks[i].in + (m->blocks[i].bias || m->blocks[i].batchnorm));
+    return n * sizeof(float);
+}
+
+static enum ht_status finish_run(struct ht_run_result *r, const struct ht_experiment *e,
+                                 struct ht_trainer *t, const struct ht_dataset *d,
+                                 struct ht_error *err)
+{
+    static const char *const split_names[] = {"train", "validation", "test"};
+    const struct ht_progress_state *s = ht_trainer_state(t);
+    const enum ht_split split = ht_evaluation_split(d);
+    double samples;
+    snprintf(r->split, sizeof r->split, "%s", split_names[split]);
+    snprintf(r->score_name, sizeof r->score_name, "%s", ht_trainer_objective(t)->score);
+    r->validation_score = d->count[HT_VALIDATION] ? s->best_score : (double)NAN;
+    r->best_epoch = s->best_epoch;
+    r->epochs = s->epoch;
+    r->float_bytes = r->model_bytes = float_bytes(ht_trainer_model(t));
+    r->integer_score = (double)NAN;
+    ht_trainer_speed(t, &r->train_seconds, &samples);
+    r->samples_per_s = r->train_seconds > 0 ? samples / r->train_seconds : 0;
+    enum ht_status status = ht_trainer_restore_best(t, err);
+    if (status != HT_OK)
+        return status;
+    /* Quantization that never started (start_epoch too late) leaves a float network. */
+    if (ht_experiment_quantized(e) && s->epoch > e->quant.start_epoch) {
+        status = export_model(r, e, t, d, split, err);
+    } else {
+        struct ht_evaluation v;
+        ht_evaluate(&v, ht_trainer_evaluation(t), ht_trainer_objective(t), d, split);
+        r->score = v.score;
+        r->weight_bits = r->activation_bits = 32;
+    }
+    if (status == HT_OK)
+        status = ht_run_result_write(r, err);
+    if (status == HT_OK && r->mismatched_outputs > 0)
+        status = ht_fail(err, HT_ERR_THRESHOLD,
+                         "%zu of %zu outputs differ between fake-quant and integer path",
+                         r->mismatched_outputs, r->outputs_compared);
+    return status;
+}
+
+enum ht_status ht_run_train(struct ht_run_result *ret, const struct ht_experiment *e, bool resume,
+                            const struct ht_train_hooks *hooks, char moved[HT_PATH_LENGTH],
+                            struct ht_error *err)
+{
+    struct ht_dataset *d = NULL;
+    struct ht_trainer *t = NULL;
+    struct ht_text environment = {0};
+    bool found = false;
+    if (moved)
+        moved[0] = '\0';
+    memset(ret, 0, sizeof *ret);
+    memcpy(ret->name, e->name, sizeof ret->name);
+    ret->seed = e->seed;
+    ret->weight_bits = ht_experiment_quantized(e) ? e->quant.weights.bits : 32;
+    ret->activation_bits = ht_experiment_quantized(e) ? e->quant.activations.bits : 32;
+    ht_run_folder(e, ret->run_dir);
+    enum ht_status status = ht_setup_dataset(&d, e, err);
+    if (status == HT_OK)
+        ht_environment_print(e, d, &environment);
+    if (status == HT_OK)
+        status = ht_trainer_create(&t, e, d, ret->run_dir, ht_text_str(&environment), err);
+    if (status == HT_OK)
+        status = prepare_folder(e, ret->run_dir, resume, &environment, moved, err);
+    if (status == HT_OK && resume)
+        status = ht_trainer_resume(t, &found, err);
+    if (status == HT_OK && !found)
+        status = ht_metrics_truncate(ret->run_dir, 0, err);
+    if (status == HT_OK)
+        status = ht_trainer_run(t, hooks, err);
+    if (status == HT_OK)
+        status = finish_run(ret, e, t, d, err);
+    ht_trainer_destroy(t);
+    ht_dataset_destroy(d);
+    ht_text_finish(&environment);
+    return status;
+}

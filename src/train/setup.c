@@ -1,0 +1,167 @@
+#include "train/setup.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "config/config.h"
+
+bool ht_experiment_quantized(const struct ht_experiment *e)
+{
+    return e->quant.given && e->quant.weights.bits != 32;
+}
+
+static void folder_of(const char *path, char folder[HT_PATH_LENGTH])
+{
+    snprintf(folder, HT_PATH_LENGTH, "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (slash)
+        slash[slash == folder ? 1 : 0] = '\0';
+    else
+        snprintf(folder, HT_PATH_LENGTH, ".");
+}
+
+enum ht_status ht_setup_dataset(struct ht_dataset **ret, const struct ht_experiment *e,
+                                struct ht_error *err)
+{
+    struct ht_descriptor *descriptor;
+    char folder[HT_PATH_LENGTH];
+    folder_of(e->path, folder);
+    enum ht_status status = ht_descriptor_load(&descriptor, e->data.name, folder, NULL, err);
+    if (status != HT_OK)
+        return status;
+    struct ht_dataset_options options = {
+        .dir = e->data.dir,
+        .validation = e->data.validation,
+        .test = e->data.test,
+        .standardize = e->data.standardize,
+        .symmetric_pixels = strcmp(e->data.pixels, "symmetric") == 0,
+        .seed = e->seed,
+        .verify_hashes = true,
+    };
+    status = ht_dataset_load(ret, descriptor, &options, err);
+    ht_descriptor_destroy(descriptor);
+    if (status == HT_OK && (*ret)->count[HT_TRAIN] == 0) {
+        ht_dataset_destroy(*ret);
+        return ht_fail(err, HT_ERR_DATA, "%s: no samples are left for training", e->data.name);
+    }
+    return status;
+}
+
+static struct ht_quantizer_spec quantizer_spec(const struct ht_quantizer_config *c)
+{
+    struct ht_quantizer_spec s = {c->grid, c->range, c->estimator, c->rounding, c->bits,
+                                  strcmp(c->granularity, "channel") == 0, c->momentum};
+    return s;
+}
+
+/* Interns the initializer's name: a model keeps the pointer. */
+static const char *initializer(const char *name)
+{
+    static const char *const names[] = {"he", "xavier", "uniform"};
+    for (size_t i = 0; i < 3; i++)
+        if (strcmp(names[i], name) == 0)
+            return names[i];
+    return names[0];
+}
+
+static void add_layer(struct ht_model_spec *spec, struct ht_block_spec *blocks,
+                      const struct ht_layer_config *layer, const struct ht_experiment *e)
+{
+    struct ht_block_spec *b = spec->n_blocks ? &blocks[spec->n_blocks - 1] : NULL;
+    if (strcmp(layer->kind, "dense") == 0) {
+        b = &blocks[spec->n_blocks++];
+        snprintf(b->name, sizeof b->name, "%s", layer->name);
+        b->units = (size_t)layer->units;
+        b->bias = layer->bias;
+        b->init = initializer(layer->init[0] ? layer->init : e->model.init);
+        b->activation = "none";
+    } else if (strcmp(layer->kind, "dropout") == 0) {
+        *(b ? &b->dropout : &spec->input_dropout) = layer->rate;
+    } else if (strcmp(layer->kind, "batchnorm") == 0) {
+        b->batchnorm = true;
+        b->momentum = layer->momentum;
+        b->epsilon = layer->epsilon;
+    } else {
+        b->activation = layer->kind;
+        b->slope = layer->slope;
+    }
+}
+
+enum ht_status ht_setup_model(struct ht_model **ret, const struct ht_experiment *e, size_t inputs,
+                              struct ht_error *err)
+{
+    struct ht_block_spec *blocks = ht_calloc(HT_MAX_LAYERS, sizeof *blocks);
+    struct ht_model_spec spec = {.inputs = inputs,
+                                 .blocks = blocks,
+                                 .quantized = ht_experiment_quantized(e),
+                                 .input = quantizer_spec(&e->quant.input),
+                                 .output = quantizer_spec(&e->quant.output)};
+    enum ht_status status = blocks ? HT_OK : ht_fail_memory(err);
+    for (size_t i = 0; status == HT_OK && i < e->model.n_layers; i++)
+        add_layer(&spec, blocks, &e->model.layers[i], e);
+    for (size_t i = 0; status == HT_OK && spec.quantized && i < spec.n_blocks; i++) {
+        blocks[i].weights = quantizer_spec(ht_experiment_weights(e, i));
+        blocks[i].activations = quantizer_spec(ht_experiment_activations(e, i));
+    }
+    if (status == HT_OK)
+        status = ht_model_create(ret, &spec, err);
+    if (status == HT_OK)
+        ht_model_initialize(*ret, e->seed);
+    ht_free(blocks);
+    return status;
+}
+
+enum ht_status ht_setup_input_range(struct ht_model *model, const struct ht_dataset *d,
+                                    struct ht_error *err)
+{
+    struct ht_range_stats all = {0, 0, 0};
+    if (d->bytes) { /* pixels: the whole range, so that the 8-bit codes are the bytes themselves */
+        all.max = 1;
+        all.min = d->symmetric_pixels ? -1 : 0;
+        all.mean_abs = (ht_real)0.5;
+        ht_model_set_input_range(model, &all);
+        return HT_OK;
+    }
+    ht_real *x = ht_calloc(d->features, sizeof *x);
+    if (!x)
+        return ht_fail_memory(err);
+    for (size_t i = 0; i < d->count[HT_TRAIN]; i++) {
+        ht_dataset_features(d, &d->index[HT_TRAIN][i], 1, NULL, 0, 0, x);
+        struct ht_range_stats row = ht_range_measure(x, d->features);
+        if (i == 0)
+            all = row;
+        else
+            ht_range_merge(&all, i * d->features, &row, d->features);
+    }
+    ht_free(x);
+    ht_model_set_input_range(model, &all);
+    return HT_OK;
+}
+
+enum ht_status ht_setup_optimizer(struct ht_optimizer **ret, struct ht_schedule *schedule,
+                                  const struct ht_experiment *e, const struct ht_params *params,
+                                  struct ht_error *err)
+{
+    struct ht_optimizer_config config = {
+        .name = e->train.optimizer,
+        .momentum = e->train.momentum,
+        .nesterov = e->train.nesterov,
+        .beta1 = e->train.beta1,
+        .beta2 = e->train.beta2,
+        .epsilon = e->train.epsilon,
+        .weight_decay = e->train.weight_decay,
+    };
+    *schedule = (struct ht_schedule){
+        .kind = ht_schedule_find(e->train.schedule),
+        .learning_rate = e->train.learning_rate,
+        .warmup = e->train.warmup,
+        .epochs = e->train.epochs,
+        .step_epochs = e->train.step_epochs,
+        .factor = e->train.step_factor,
+        .final_share = e->train.final_learning_rate,
+    };
+    if (!schedule->kind)
+        return ht_fail(err, HT_ERR_CONFIG, "unknown schedule '%s'", e->train.schedule);
+    return ht_optimizer_create(ret, &config, params, err);
+}

@@ -1,0 +1,434 @@
+#include "train/trainer.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/text.h"
+#include "config/config.h"
+#include "io/file.h"
+#include "optim/optimizer.h"
+#include "optim/schedule.h"
+#include "tensor/blas.h"
+#include "train/evaluate.h"
+#include "train/metrics.h"
+#include "train/network.h"
+#include "train/setup.h"
+
+#define EVALUATION_BATCH 256
+
+enum { FLOAT, QUANTIZED, N_FORMS };
+
+struct ht_trainer {
+    const struct ht_experiment *e;
+    const struct ht_dataset *d;
+    const char *run_dir;
+    const char *environment;
+    struct ht_text resolved; /* the experiment as YAML */
+    struct ht_objective objective;
+    struct ht_model *model;
+    struct ht_optimizer *optimizer;
+    struct ht_schedule schedule;
+    struct ht_network train[N_FORMS], evaluation[N_FORMS]; /* made when first needed */
+    uint32_t *order; /* [training samples] of the epoch */
+    struct ht_progress_state state;
+    double seconds, samples; /* of training steps in this process */
+    double gradient_norm;
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int64_t batches_per_epoch(const struct ht_trainer *t)
+{
+    int64_t batch = t->e->train.batch;
+    return ((int64_t)t->d->count[HT_TRAIN] + batch - 1) / batch;
+}
+
+/* The form that epoch (0-based) trains. */
+static int form_of_epoch(const struct ht_trainer *t, int64_t epoch)
+{
+    return ht_experiment_quantized(t->e) && epoch >= t->e->quant.start_epoch ? QUANTIZED : FLOAT;
+}
+
+static int last_form(const struct ht_trainer *t)
+{
+    return form_of_epoch(t, t->state.epoch > 0 ? t->state.epoch - 1 : 0);
+}
+
+static enum ht_status need_networks(struct ht_trainer *t, int form, struct ht_error *err)
+{
+    enum ht_status status = HT_OK;
+    if (!t->train[form].graph)
+        status = ht_network_init(&t->train[form], t->model, &t->objective,
+                                 (size_t)t->e->train.batch, form == QUANTIZED, true, err);
+    if (status == HT_OK && !t->evaluation[form].graph)
+        status = ht_network_init(&t->evaluation[form], t->model, &t->objective, EVALUATION_BATCH,
+                                 form == QUANTIZED, false, err);
+    return status;
+}
+
+/* --- checkpoints --- */
+
+static void run_file(const struct ht_trainer *t, const char *name, char path[HT_PATH_LENGTH + 64])
+{
+    snprintf(path, HT_PATH_LENGTH + 64, "%s/checkpoints/%s.h5", t->run_dir, name);
+}
+
+static enum ht_status save_as(const struct ht_trainer *t, const char *name, struct ht_error *err)
+{
+    char path[HT_PATH_LENGTH + 64];
+    run_file(t, name, path);
+    return ht_checkpoint_save(path, t->model, t->optimizer, &t->state, ht_text_str(&t->resolved),
+                              t->environment, err);
+}
+
+/* The newest stays under its name until the rename that replaces it; a second name keeps it as the
+ * one before. So at any moment at least one whole checkpoint is there. */
+static enum ht_status save_last(const struct ht_trainer *t, struct ht_error *err)
+{
+    char last[HT_PATH_LENGTH + 64], previous[HT_PATH_LENGTH + 64];
+    run_file(t, "last", last);
+    run_file(t, "previous", previous);
+    if (ht_file_exists(last)) {
+        unlink(previous);
+        if (link(last, previous) != 0 && errno != EEXIST)
+            return ht_fail_errno(err, "cannot keep the previous checkpoint", previous);
+    }
+    return save_as(t, "last", err);
+}
+
+enum ht_status ht_trainer_resume(struct ht_trainer *t, bool *found, struct ht_error *err)
+{
+    static const char *const names[] = {"last", "previous"};
+    char path[HT_PATH_LENGTH + 64];
+    enum ht_status status = HT_OK;
+    *found = false;
+    for (int i = 0; i < 2 && !*found; i++) {
+        run_file(t, names[i], path);
+        if (!ht_file_exists(path))
+            continue;
+        char *experiment = NULL;
+        status = ht_checkpoint_load(path, t->model, t->optimizer, &t->state, &experiment, err);
+        if (status == HT_OK && strcmp(experiment, ht_text_str(&t->resolved)) != 0)
+            status = ht_fail(err, HT_ERR_CONFIG,
+                             "%s was made by another experiment than this one; compare its text "
+                             "(halftone inspect) or start anew without --resume",
+                             path);
+        *found = status == HT_OK;
+        ht_free(experiment);
+        if (status == HT_ERR_CONFIG)
+            break;
+    }
+    if (*found)
+        status = ht_metrics_truncate(t->run_dir, t->state.epoch, err);
+    return status;
+}
+
+enum ht_status ht_trainer_restore_best(struct ht_trainer *t, struct ht_error *err)
+{
+    char path[HT_PATH_LENGTH + 64];
+    struct ht_progress_state ignored;
+    if (!t->state.has_best)
+        return HT_OK;
+    run_file(t, "best", path);
+    return ht_checkpoint_load(path, t->model, t->optimizer, &ignored, NULL, err);
+}
+
+/* --- creation --- */
+
+static enum ht_status start_from(struct ht_trainer *t, struct ht_error *err)
+{
+    char path[HT_PATH_LENGTH + 64];
+    if (!t->e->train.from[0])
+        return HT_OK;
+    snprintf(path, sizeof path, "%s", t->e->train.from);
+    if (!ht_file_exists(path) || strstr(path, ".h5") == NULL)
+        snprintf(path, sizeof path, "%s/checkpoints/best.h5", t->e->train.from);
+    if (!ht_file_exists(path))
+        snprintf(path, sizeof path, "%s/checkpoints/last.h5", t->e->train.from);
+    enum ht_status status = ht_checkpoint_load_parameters(path, t->model, false, err);
+    return status == HT_OK ? HT_OK : ht_error_prefix(err, status, "train.from");
+}
+
+enum ht_status ht_trainer_create(struct ht_trainer **ret, const struct ht_experiment *experiment,
+                                 const struct ht_dataset *dataset, const char *run_dir,
+                                 const char *environment, struct ht_error *err)
+{
+    ht_blas_init();
+    struct ht_trainer *t = ht_calloc(1, sizeof *t);
+    if (!t)
+        return ht_fail_memory(err);
+    t->e = experiment;
+    t->d = dataset;
+    t->run_dir = run_dir;
+    t->environment = environment;
+    ht_experiment_print(experiment, &t->resolved);
+    t->order = ht_calloc(dataset->count[HT_TRAIN], sizeof *t->order);
+    enum ht_status status = HT_OK;
+    if (!t->order || t->resolved.failed)
+        status = ht_fail_memory(err);
+    if (status == HT_OK)
+        status = ht_objective_init(&t->objective, experiment, dataset, err);
+    if (status == HT_OK)
+        status = ht_setup_model(&t->model, experiment, dataset->features, err);
+    if (status == HT_OK && t->model->quantized)
+        status = ht_setup_input_range(t->model, dataset, err);
+    if (status == HT_OK)
+        status = start_from(t, err);
+    if (status == HT_OK)
+        status = ht_setup_optimizer(&t->optimizer, &t->schedule, experiment, &t->model->params,
+                                    err);
+    if (status == HT_OK)
+        *ret = t;
+    else
+        ht_trainer_destroy(t);
+    return status;
+}
+
+void ht_trainer_destroy(struct ht_trainer *t)
+{
+    if (!t)
+        return;
+    for (int form = 0; form < N_FORMS; form++) {
+        ht_network_finish(&t->train[form]);
+        ht_network_finish(&t->evaluation[form]);
+    }
+    ht_optimizer_destroy(t->optimizer);
+    ht_model_destroy(t->model);
+    ht_text_finish(&t->resolved);
+    ht_free(t->order);
+    ht_free(t);
+}
+
+/* --- the loop --- */
+
+static enum ht_status diverged(const struct ht_trainer *t, const char *what, struct ht_error *err)
+{
+    char path[HT_PATH_LENGTH + 64];
+    run_file(t, "last", path);
+    return ht_fail(err, HT_ERR_DIVERGED,
+                   "training diverged: the %s is not finite in epoch %lld, step %lld; %s%s",
+                   what, (long long)t->state.epoch + 1, (long long)t->state.step + 1,
+                   ht_file_exists(path) ? "the last good checkpoint is " : "no checkpoint yet",
+                   ht_file_exists(path) ? path : "; try a smaller train.learning_rate");
+}
+
+static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *network,
+                                  struct ht_error *err)
+{
+    const struct ht_experiment *e = t->e;
+    const size_t n = t->d->count[HT_TRAIN], at = (size_t)t->state.batch * (size_t)e->train.batch;
+    const size_t count = n - at < (size_t)e->train.batch ? n - at : (size_t)e->train.batch;
+    const double where =
+        (double)t->state.epoch + (double)t->state.batch / (double)batches_per_epoch(t);
+    const struct ht_augment augment = {e->data.augment.shift, e->data.augment.rotation};
+    const bool augmented = augment.shift != 0 || augment.rotation != 0;
+    struct ht_run run = {.mode = HT_MODE_TRAIN, .seed = e->seed, .step = (uint64_t)t->state.step};
+    run.freeze_batchnorm = ht_experiment_quantized(e) &&
+                           t->state.epoch >= e->train.epochs - e->quant.freeze_batchnorm_epochs;
+    ht_network_load(network, &t->objective, t->d, t->order + at, count, augmented ? &augment : NULL,
+                    e->seed, (uint64_t)t->state.epoch);
+    ht_graph_forward(network->graph, &run);
+    const double loss = (double)network->loss->value[0];
+    if (!isfinite(loss))
+        return diverged(t, "loss", err);
+    ht_graph_backward(network->graph, &run);
+    t->gradient_norm = ht_gradient_norm(&t->model->params);
+    if (!isfinite(t->gradient_norm))
+        return diverged(t, "gradient", err);
+    if (e->train.clip_norm > 0 && t->gradient_norm > e->train.clip_norm)
+        ht_gradient_scale(&t->model->params, e->train.clip_norm / t->gradient_norm);
+    ht_optimizer_step(t->optimizer, ht_schedule_rate(&t->schedule, where));
+    t->state.loss_sum += loss * (double)count;
+    t->state.batch++;
+    t->state.step++;
+    t->samples += (double)count;
+    return HT_OK;
+}
+
+static void report(const struct ht_trainer *t, const struct ht_train_hooks *hooks,
+                   struct ht_train_event *event)
+{
+    if (!hooks || !hooks->event)
+        return;
+    event->epochs = t->e->train.epochs;
+    event->step = t->state.step;
+    event->steps = t->e->train.epochs * batches_per_epoch(t);
+    hooks->event(hooks->user, event);
+}
+
+/* After the last batch: validate, keep the best, write the line of metrics and the checkpoint. */
+static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *event,
+                                struct ht_error *err)
+{
+    struct ht_progress_state *s = &t->state;
+    const int form = form_of_epoch(t, s->epoch);
+    const bool validates = t->d->count[HT_VALIDATION] > 0;
+    struct ht_evaluation v = {0};
+    if (validates)
+        ht_evaluate(&v, &t->evaluation[form], &t->objective, t->d, HT_VALIDATION);
+    if (validates && !isfinite(v.loss))
+        return diverged(t, "validation loss", err);
+    /* Scores of the float network do not compete with those of the quantized one. */
+    if (s->epoch > 0 && form != form_of_epoch(t, s->epoch - 1))
+        s->has_best = 0;
+    event->improved = !s->has_best || !validates || v.score > s->best_score ||
+                      (v.score == s->best_score && v.loss < s->best_loss);
+    event->epoch_end = true;
+    event->quantized = form == QUANTIZED;
+    event->validation_loss = validates ? v.loss : NAN;
+    event->validation_score = validates ? v.score : NAN;
+    event->train_loss = s->loss_sum / (double)t->d->count[HT_TRAIN];
+    event->learning_rate = ht_schedule_rate(&t->schedule, (double)(s->epoch + 1));
+    event->gradient_norm = t->gradient_norm;
+    s->epoch++;
+    s->batch = 0;
+    s->loss_sum = 0;
+    s->patience = event->improved ? 0 : s->patience + 1;
+    if (event->improved) {
+        s->has_best = 1;
+        s->best_epoch = s->epoch;
+        s->best_score = v.score;
+        s->best_loss = v.loss;
+    }
+    enum ht_status status = ht_metrics_append(t->run_dir, t->objective.score, s, event, err);
+    if (status == HT_OK && event->improved)
+        status = save_as(t, "best", err);
+    return status == HT_OK ? save_last(t, err) : status;
+}
+
+struct clock {
+    double started, saved; /* of the process; of the last checkpoint */
+};
+
+/* After each step: stop, time is up, or a checkpoint is due. */
+static enum ht_status poll_stops(struct ht_trainer *t, const struct ht_train_hooks *hooks,
+                                 struct clock *clock, struct ht_error *err)
+{
+    const struct ht_experiment *e = t->e;
+    const int signal_number = hooks && hooks->stop ? (int)*hooks->stop : 0;
+    const double time = now();
+    const bool time_is_up =
+        e->run.max_minutes > 0 && time - clock->started > 60 * e->run.max_minutes;
+    const bool due = e->run.checkpoint_minutes > 0 &&
+                     time - clock->saved > 60 * e->run.checkpoint_minutes;
+    if (!signal_number && !time_is_up && !due)
+        return HT_OK;
+    enum ht_status status = save_last(t, err);
+    clock->saved = time;
+    if (status != HT_OK)
+        return status;
+    if (signal_number) {
+        status = ht_fail(err, HT_ERR_INTERRUPTED,
+                         "stopped by signal %d after step %lld; go on with --resume",
+                         signal_number, (long long)t->state.step);
+        if (err)
+            err->signal = signal_number;
+    } else if (time_is_up) {
+        status = ht_fail(err, HT_ERR_STOPPED,
+                         "stopped after run.max_minutes at step %lld; go on with --resume",
+                         (long long)t->state.step);
+    }
+    return status;
+}
+
+static enum ht_status train_epoch(struct ht_trainer *t, const struct ht_train_hooks *hooks,
+                                  struct clock *clock, struct ht_error *err)
+{
+    const int form = form_of_epoch(t, t->state.epoch);
+    const double started = now();
+    struct ht_train_event event = {.epoch = t->state.epoch + 1};
+    enum ht_status status = need_networks(t, form, err);
+    if (status != HT_OK)
+        return status;
+    ht_dataset_shuffle(t->d, t->e->seed, (uint64_t)t->state.epoch, t->order);
+    double before = now();
+    while (t->state.batch < batches_per_epoch(t)) {
+        status = train_batch(t, &t->train[form], err);
+        if (status != HT_OK)
+            return status;
+        event.train_loss =
+            t->state.loss_sum / (double)(t->state.batch * t->e->train.batch);
+        double after = now();
+        t->seconds += after - before;
+        report(t, hooks, &event);
+        if (t->state.batch < batches_per_epoch(t))
+            status = poll_stops(t, hooks, clock, err);
+        if (status != HT_OK)
+            return status;
+        before = now();
+    }
+    status = end_epoch(t, &event, err);
+    if (status != HT_OK)
+        return status;
+    clock->saved = now();
+    event.seconds = clock->saved - started;
+    report(t, hooks, &event);
+    return poll_stops(t, hooks, clock, err);
+}
+
+static bool finished(const struct ht_trainer *t)
+{
+    const int patience = t->e->train.early_stopping;
+    const bool started = !ht_experiment_quantized(t->e) ||
+                         t->state.epoch > t->e->quant.start_epoch;
+    return t->state.epoch >= t->e->train.epochs ||
+           (patience > 0 && started && t->state.patience >= patience);
+}
+
+enum ht_status ht_trainer_run(struct ht_trainer *t, const struct ht_train_hooks *hooks,
+                              struct ht_error *err)
+{
+    struct clock clock = {now(), now()};
+    enum ht_status status = HT_OK;
+    while (status == HT_OK && !finished(t))
+        status = train_epoch(t, hooks, &clock, err);
+    if (status == HT_OK) /* a resumed run that was complete has none yet */
+        status = need_networks(t, last_form(t), err);
+    return status;
+}
+
+struct ht_model *ht_trainer_model(const struct ht_trainer *t)
+{
+    return t->model;
+}
+
+const struct ht_objective *ht_trainer_objective(const struct ht_trainer *t)
+{
+    return &t->objective;
+}
+
+const struct ht_progress_state *ht_trainer_state(const struct ht_trainer *t)
+{
+    return &t->state;
+}
+
+struct ht_network *ht_trainer_evaluation(const struct ht_trainer *t)
+{
+    return (struct ht_network *)&t->evaluation[last_form(t)];
+}
+
+void ht_trainer_speed(const struct ht_trainer *t, double *seconds, double *samples)
+{
+    *seconds = t->seconds;
+    *samples = t->samples;
+}
+
+size_t ht_trainer_bytes(const struct ht_trainer *t)
+{
+    size_t bytes = (t->model->params.n * 4 + t->model->state.n) * sizeof(ht_real);
+    for (int form = 0; form < N_FORMS; form++) {
+        bytes += t->train[form].graph ? ht_graph_bytes(t->train[form].graph) : 0;
+        bytes += t->evaluation[form].graph ? ht_graph_bytes(t->evaluation[form].graph) : 0;
+    }
+    return bytes;
+}

@@ -1,0 +1,65 @@
+/* One training run: the loop, validation, checkpoints, stop and resume. */
+#ifndef HT_TRAIN_TRAINER_H
+#define HT_TRAIN_TRAINER_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "config/experiment.h"
+#include "data/dataset.h"
+#include "layers/model.h"
+#include "train/checkpoint.h"
+#include "train/objective.h"
+
+/* What the caller hears while a run goes on. */
+struct ht_train_event {
+    int64_t epoch, epochs; /* 1-based; the epoch under way or just finished */
+    int64_t step, steps;   /* optimizer steps done, of the whole run */
+    double train_loss;     /* mean over the epoch so far */
+    bool epoch_end;        /* the fields below are valid */
+    bool quantized;        /* this epoch trained the quantized network */
+    double learning_rate, validation_loss, validation_score, gradient_norm;
+    bool improved;
+    double seconds; /* of the epoch, with validation */
+};
+
+struct ht_train_hooks {
+    void (*event)(void *user, const struct ht_train_event *event); /* NULL allowed */
+    void *user;
+    /* Polled after each step: a signal's number stops the run with HT_ERR_INTERRUPTED, after a
+     * checkpoint was written. NULL allowed. */
+    const volatile sig_atomic_t *stop;
+};
+
+struct ht_trainer;
+
+/* experiment, dataset and run_dir are borrowed until destroy. Makes the model, starts it from
+ * train.from if given. */
+enum ht_status ht_trainer_create(struct ht_trainer **ret, const struct ht_experiment *experiment,
+                                 const struct ht_dataset *dataset, const char *run_dir,
+                                 const char *environment, struct ht_error *err);
+void ht_trainer_destroy(struct ht_trainer *t);
+
+/* Goes on from run_dir's last checkpoint; *found is false when there is none. */
+enum ht_status ht_trainer_resume(struct ht_trainer *t, bool *found, struct ht_error *err);
+
+/* Trains to the end. HT_ERR_DIVERGED, HT_ERR_INTERRUPTED, HT_ERR_STOPPED (run.max_minutes) leave a
+ * checkpoint behind; HT_ERR_IO when one cannot be written. */
+enum ht_status ht_trainer_run(struct ht_trainer *t, const struct ht_train_hooks *hooks,
+                              struct ht_error *err);
+
+/* Takes the parameters of the best checkpoint. */
+enum ht_status ht_trainer_restore_best(struct ht_trainer *t, struct ht_error *err);
+
+struct ht_model *ht_trainer_model(const struct ht_trainer *t);
+const struct ht_objective *ht_trainer_objective(const struct ht_trainer *t);
+const struct ht_progress_state *ht_trainer_state(const struct ht_trainer *t);
+/* A network for evaluation in the form that was trained last. */
+struct ht_network *ht_trainer_evaluation(const struct ht_trainer *t);
+/* Seconds and samples of training steps alone in this process (no validation, no checkpoints). */
+void ht_trainer_speed(const struct ht_trainer *t, double *seconds, double *samples);
+size_t ht_trainer_bytes(const struct ht_trainer *t); /* graphs, parameters, optimizer */
+
+#endif

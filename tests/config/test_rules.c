@@ -1,0 +1,460 @@
+/* Layers, quantizers, overrides, variants: the rules across fields. */
+#include "config_support.h"
+
+#define HEAD      "name: a\ndata: {name: iris}\n"
+#define TANH_BASE HEAD "model: {layers: [{dense: 8}, tanh, {dense: 3}]}\n"
+
+Test(layers, forms)
+{
+    struct ht_config *c = load(HEAD "model:\n  layers:\n"
+                                    "    - dropout\n"
+                                    "    - {name: fc1, dense: 256, bias: false, init: xavier}\n"
+                                    "    - {batchnorm: {momentum: 0.2, epsilon: 1e-3}}\n"
+                                    "    - {leaky_relu: 0.1}\n"
+                                    "    - {dropout: 0.25}\n"
+                                    "    - {dense: {units: 5}}\n"
+                                    "    - {leaky_relu: {slope: 0.3}}\n"
+                                    "    - {dropout: {rate: 0}}\n"
+                                    "    - dense: 3\n"
+                                    "    - batchnorm: {}\n",
+                               NULL, 0);
+    const struct ht_layer_config *l = ht_config_experiment(c)->model.layers;
+    cr_assert_eq(ht_config_experiment(c)->model.n_layers, 10);
+    cr_assert_eq(l[0].rate, 0.5);
+    cr_assert_str_eq(l[1].name, "fc1");
+    cr_assert_eq(l[1].units, 256);
+    cr_assert_not(l[1].bias);
+    cr_assert_str_eq(l[1].init, "xavier");
+    cr_assert_eq(l[2].momentum, 0.2);
+    cr_assert_eq(l[2].epsilon, 1e-3);
+    cr_assert_eq(l[3].slope, 0.1);
+    cr_assert_eq(l[4].rate, 0.25);
+    cr_assert_eq(l[5].units, 5);
+    cr_assert_str_eq(l[5].name, "dense2");
+    cr_assert_eq(l[6].slope, 0.3);
+    cr_assert_eq(l[7].rate, 0);
+    cr_assert_eq(l[9].momentum, 0.1);
+    ht_config_destroy(c);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+Test(layers, every_activation)
+{
+    static const char *const kinds[] = {"relu",    "relu6", "leaky_relu", "tanh",
+                                        "sigmoid", "gelu",  "batchnorm",  "dropout"};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char text[256];
+        snprintf(text, sizeof text, HEAD "model: {layers: [{dense: 3}, %s, {dense: 3}]}\n",
+                 kinds[i]);
+        struct ht_config *c = load(text, NULL, 0);
+        cr_assert_str_eq(ht_config_experiment(c)->model.layers[1].kind, kinds[i]);
+        ht_config_destroy(c);
+    }
+}
+
+Test(layers, errors)
+{
+    static const struct {
+        const char *layers, *message;
+    } cases[] = {
+        {"<>[]", "model.layers must be a list of layers, such as [{dense: 64}, relu, {dense: 10}], "
+                 "found a list"},
+        {"<>dense", "model.layers must be a list of layers, such as [{dense: 64}, relu, {dense: "
+                    "10}], found 'dense'"},
+        {"[<>dense]", "dense needs its number of units: {dense: 256}"},
+        {"[<>{dense: }]", "dense needs its number of units: {dense: 256}"},
+        {"[<>{dense: {bias: no}}]", "dense needs its number of units: {dense: 256}"},
+        {"[{dense: <>0}]", "dense.units is 0, out of range: 1..65536"},
+        {"[{dense: <>65537}]", "dense.units is 65537, out of range: 1..65536"},
+        {"[{dense: <>[3]}]", "dense.units must be a whole number, found a list"},
+        {"[<>dens]", "unknown layer 'dens' (did you mean 'dense'?)"},
+        {"[{<>dens: 3}]", "unknown layer 'dens' (did you mean 'dense'?)"},
+        {"[<>[dense]]", "model.layers must be a list of layers, such as relu or {dense: 10}, "
+                        "found a list"},
+        {"[{dense: 3, <>unit: 4}]", "unknown key 'unit' in dense (did you mean 'units'?)"},
+        {"[{dense: 3, <>units: 4}]", "units is given twice"},
+        {"[{dense: {units: 3}, <>bias: no}]", "unexpected key 'bias' beside the dense map"},
+        {"[{dense: 3, <>relu: }]",
+         "'relu' is a layer of its own: make it the next entry of the list"},
+        {"[{dense: 3, name: <>a.b}]",
+         "dense.name is 'a.b': only letters, digits and _- are allowed"},
+        {"[{dense: 3, name: <>last}]", "a layer cannot be named 'last'"},
+        {"[{dense: 3, name: <>output}]", "a layer cannot be named 'output'"},
+        {"[{dense: 3, name: a}, {dense: 3, name: <>a}]",
+         "two layers are named 'a' (the first at line 3)"},
+        {"[{dense: 3, name: dense2}, <>{dense: 3}]",
+         "two layers are named 'dense2' (the first at line 3)"},
+        {"[{dense: 3}, {relu: <>3}, {dense: 3}]", "relu must be alone, found '3'"},
+        {"[{dense: 3}, {batchnorm: <>3}, {dense: 3}]",
+         "batchnorm must be a map of its settings, found '3'"},
+        {"[{dense: 3}, {batchnorm: {momentum: <>0}}, {dense: 3}]",
+         "batchnorm.momentum is 0, out of range: > 0 and <= 1"},
+        {"[{dense: 3}, {dropout: <>1}, {dense: 3}]",
+         "dropout.rate is 1, out of range: >= 0 and < 1"},
+        {"[<>relu, {dense: 3}]", "the first layer must be dense (only dropout may come before it)"},
+        {"[dropout, <>relu, {dense: 3}]",
+         "the first layer must be dense (only dropout may come before it)"},
+        {"[dropout, <>dropout, {dense: 3}]", "dropout follows another dropout"},
+        {"[{dense: 3}, dropout, <>dropout, {dense: 3}]", "dropout follows another dropout"},
+        {"[<>batchnorm, {dense: 3}]",
+         "batchnorm must directly follow dense: only there it can be folded into integer weights"},
+        {"[{dense: 3}, relu, <>batchnorm, {dense: 3}]",
+         "batchnorm must directly follow dense: only there it can be folded into integer weights"},
+        {"[{dense: 3}, batchnorm, <>batchnorm, {dense: 3}]",
+         "batchnorm must directly follow dense: only there it can be folded into integer weights"},
+        {"[{dense: 3}, relu, <>tanh, {dense: 3}]", "an activation cannot follow another one"},
+        {"[{dense: 3}, dropout, <>relu, {dense: 3}]",
+         "an activation cannot follow dropout: put dropout after it"},
+        {"[{dense: 3}, <>relu]",
+         "no activation after the last dense: the loss takes the raw outputs"},
+        {"[{dense: 3}, batchnorm, <>sigmoid]",
+         "no activation after the last dense: the loss takes the raw outputs"},
+        {"[{dense: 3}, <>dropout]", "no dropout after the last dense: it would drop outputs"},
+        {"<>[dropout]", "the network needs at least one dense layer"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512];
+        snprintf(text, sizeof text, HEAD "model: {layers: %s}\n", cases[i].layers);
+        expect_at_mark(text, cases[i].message);
+    }
+}
+
+/* What a quant map does to the weights of a tanh network. */
+static void check_weights(const char *quant, int bits, const char *grid, const char *range,
+                          const char *estimator)
+{
+    char text[512];
+    snprintf(text, sizeof text, TANH_BASE "quant: {weights: %s}\n", quant);
+    struct ht_config *c = load(text, NULL, 0);
+    const struct ht_quantizer_config *q = &ht_config_experiment(c)->quant.weights;
+    cr_assert_eq(q->bits, bits, "%s", quant);
+    cr_assert_str_eq(q->grid, grid, "%s", quant);
+    cr_assert_str_eq(q->range, range, "%s", quant);
+    cr_assert_str_eq(q->estimator, estimator, "%s", quant);
+    ht_config_destroy(c);
+}
+
+Test(quant, chosen_from_what_is_given)
+{
+    check_weights("{}", 8, "narrow", "learned", "lsq");
+    check_weights("{bits: 1}", 1, "binary", "learned", "lsq");
+    check_weights("{grid: binary}", 1, "binary", "learned", "lsq");
+    check_weights("{bits: 1, grid: zero_free}", 1, "zero_free", "learned", "lsq");
+    check_weights("{bits: 32, grid: zero_free}", 32, "zero_free", "learned", "lsq");
+    check_weights("{range: ema}", 8, "narrow", "ema", "clipped_ste");
+    check_weights("{range: learned, estimator: ste}", 8, "narrow", "learned", "ste");
+    struct ht_config *c =
+        load(TANH_BASE "quant: {activations: {estimator: lsq, bits: 1}}\n", NULL, 0);
+    const struct ht_quantizer_config *q = &ht_config_experiment(c)->quant.activations;
+    cr_assert_str_eq(q->range, "learned");
+    cr_assert_str_eq(q->grid, "binary");
+    ht_config_destroy(c);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+Test(quant, errors)
+{
+    static const struct {
+        const char *quant, *message;
+    } cases[] = {
+        {"{weights: {bits: <>1, grid: narrow}}",
+         "grid narrow has 2..8 bits, not 1 (grid binary has 1)"},
+        {"{weights: {bits: <>1, grid: full}}",
+         "grid full has 2..8 bits, not 1 (grid binary has 1)"},
+        {"{activations: {bits: <>1, grid: affine}}",
+         "grid affine has 2..8 bits, not 1 (grid binary has 1)"},
+        {"{weights: {grid: binary, bits: <>2}}", "grid binary has 1..1 bits, not 2"},
+        {"{weights: {grid: zero_free, bits: <>5}}", "grid zero_free has 1..4 bits, not 5"},
+        {"{weights: {grid: <>zero_free}}", "grid zero_free has 1..4 bits, not 8"},
+        {"{weights: {grid: <>full}}",
+         "8-bit weights are narrow by contract, without -128: use grid narrow"},
+        {"{weights: {bits: 8, grid: <>full}}",
+         "8-bit weights are narrow by contract, without -128: use grid narrow"},
+        {"{activations: {bits: <>32}}",
+         "activations must have 1..8 bits; for a float32 network write quant: null or weights: "
+         "{bits: 32}"},
+        {"{input: {bits: <>32}}", "input must have 1..8 bits; for a float32 network write quant: "
+                                  "null or weights: {bits: 32}"},
+        {"{activations: {granularity: <>channel}}",
+         "granularity channel is for weights only: activations have one scale a tensor"},
+        {"{input: {range: <>learned}}",
+         "the range of the input cannot be learned: use min_max or ema"},
+        {"{input: {estimator: <>lsq}}", "estimator lsq needs range learned, not min_max"},
+        {"{weights: {range: ema, estimator: <>lsq}}", "estimator lsq needs range learned, not ema"},
+        {"{weights: {bits: 1, rounding: <>floor}}",
+         "rounding floor is not defined on grid binary: use nearest_even"},
+        {"{weights: {bits: 2, grid: zero_free, rounding: <>floor}}",
+         "rounding floor is not defined on grid zero_free: use nearest_even"},
+        {"{output: {bits: 4, rounding: <>flor}}", "quant.output.rounding is 'flor', not one of: "
+                                                  "nearest_even, floor (did you mean 'floor'?)"},
+        {"{layers: <>[first]}",
+         "quant.layers must be a map, such as {first: {weights: {bits: 8}}}, found a list"},
+        {"{layers: {first: <>8}}",
+         "quant.layers.first must be a map with weights or activations, found '8'"},
+        {"{layers: {first: {<>weight: {bits: 8}}}}",
+         "unknown key 'weight' in quant.layers.first (did you mean 'weights'?)"},
+        {"{layers: {<>frist: {weights: {bits: 8}}}}",
+         "unknown layer 'frist' in quant.layers (did you mean 'first'?)"},
+        {"{layers: {<>dense3: {weights: {bits: 8}}}}",
+         "unknown layer 'dense3' in quant.layers (did you mean 'dense1'?)"},
+        {"{layers: {<>hidden: {weights: {bits: 8}}}}",
+         "unknown layer 'hidden' in quant.layers; allowed: first, last, dense1, dense2"},
+        {"{layers: {last: {weights: {bits: <>32}}}}",
+         "a float32 layer inside an integer network is not supported: use 8"},
+        {"{layers: {last: {weights: {grid: <>zero_free}}}}", "grid zero_free has 1..4 bits, not 8"},
+        {"{weights: {bits: 2, grid: full}, layers: {last: {weights: {bits: <>8}}}}",
+         "8-bit weights are narrow by contract, without -128: use grid narrow"},
+        {"{layers: {last: {activations: {granularity: <>channel}}}}",
+         "granularity channel is for weights only: activations have one scale a tensor"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512];
+        snprintf(text, sizeof text, TANH_BASE "quant: %s\n", cases[i].quant);
+        expect_at_mark(text, cases[i].message);
+    }
+}
+
+Test(quant, relu_on_symmetric_levels)
+{
+    expect_at_mark(BASE "quant: {activations: {bits: 2, grid: <>zero_free}}\n",
+                   "activations on grid zero_free after relu: relu leaves the negative levels "
+                   "unused: use grid affine, or remove relu");
+    expect_at_mark(BASE "quant: {activations: {bits: <>1}}\n",
+                   "activations on grid binary after relu: relu leaves the negative levels unused: "
+                   "use grid affine, or remove relu");
+    expect_at_mark(HEAD "model: {layers: [{dense: 3}, batchnorm, relu6, {dense: 3}]}\n"
+                        "quant: {layers: {dense1: {activations: {bits: <>1}}}}\n",
+                   "activations on grid binary after relu6: relu6 leaves the negative levels "
+                   "unused: use grid affine, or remove relu6");
+    /* The last layer has no activation; a float32 network has no levels. */
+    ht_config_destroy(load(BASE "quant: {layers: {last: {activations: {bits: 1}}}}\n", NULL, 0));
+    ht_config_destroy(load(BASE "quant: {weights: {bits: 32}, activations: {bits: 1}}\n", NULL, 0));
+}
+
+Test(quant, overrides_inherit)
+{
+    struct ht_config *c =
+        load(TANH_BASE "quant:\n  weights: {bits: 3, grid: full, rounding: floor}\n"
+                       "  activations: {bits: 5, momentum: 0.5}\n"
+                       "  layers:\n    dense1: {weights: {range: ema}, activations: {bits: 1}}\n"
+                       "    first: {weights: {bits: 7}}\n"
+                       "    last: {weights: {bits: 4}}\n",
+             NULL, 0);
+    const struct ht_experiment *e = ht_config_experiment(c);
+    const struct ht_quant_override *o = &e->quant.layers[0];
+    cr_assert_str_eq(o->layer, "dense1");
+    cr_assert_eq(o->weights.bits, 3);
+    cr_assert_str_eq(o->weights.grid, "full");
+    cr_assert_str_eq(o->weights.rounding, "floor");
+    cr_assert_str_eq(o->weights.range, "ema");
+    cr_assert_str_eq(o->weights.estimator, "clipped_ste");
+    cr_assert_eq(o->weights_set, 1u << 2 | 1u << 3); /* range given, estimator chosen for it */
+    cr_assert_eq(o->activations.bits, 1);
+    cr_assert_str_eq(o->activations.grid, "binary");
+    cr_assert_eq(o->activations.momentum, 0.5);
+    cr_assert_eq(o->activations_set, 1u << 0 | 1u << 1);
+    cr_assert_eq(e->quant.layers[1].activations_set, 0);
+    /* By name before `first`; what a name does not have comes from `first`. */
+    cr_assert_eq(ht_experiment_weights(e, 0)->bits, 3);
+    cr_assert_eq(ht_experiment_weights(e, 1)->bits, 4);
+    cr_assert_eq(ht_experiment_activations(e, 0)->bits, 1);
+    cr_assert_eq(ht_experiment_activations(e, 1)->bits, 5);
+    check_round_trip(e);
+    ht_config_destroy(c);
+    /* A base of 1 bit, and a layer with 8: the layer does not inherit the binary grid. */
+    c = load(TANH_BASE "quant: {weights: {bits: 1}, layers: {first: {weights: {bits: 8}}}}\n", NULL,
+             0);
+    cr_assert_str_eq(ht_experiment_weights(ht_config_experiment(c), 0)->grid, "narrow");
+    cr_assert_str_eq(ht_experiment_weights(ht_config_experiment(c), 1)->grid, "binary");
+    ht_config_destroy(c);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+Test(variants, merge)
+{
+    struct ht_config *c = load(
+        BASE
+        "quant: {weights: {bits: 1}, layers: {first: {weights: {bits: 8}}}}\n"
+        "variants:\n"
+        "  - {name: four, quant: {weights: {bits: 4}}, seed: 7}\n"
+        "  - {name: float, quant: null}\n"
+        "  - {name: small, model: {layers: [{dense: 3}]}, train: {epochs: 1}}\n"
+        "  - {name: plain, quant: {layers: null, weights: {grid: affine, bits: 3}}}\n"
+        "  - {name: more, quant: {layers: {last: {weights: {bits: 2}}}}, data: {name: wine}}\n",
+        NULL, 0);
+    const struct ht_experiment *e = ht_config_experiment(c);
+    struct ht_experiment *v = copy_experiment(e);
+    cr_assert_eq(e->n_variants, 5);
+    cr_assert_str_eq(e->variants[4].name, "more");
+    cr_assert_eq(e->variants[1].at.line, 7);
+    cr_assert_str_eq(e->quant.weights.grid, "binary");
+    ht_config_variant(c, 0, v);
+    cr_assert_eq(v->quant.weights.bits, 4);
+    cr_assert_str_eq(v->quant.weights.grid, "narrow"); /* not the base's automatic binary */
+    cr_assert_eq(v->seed, 7);
+    check_round_trip(v);
+    ht_config_variant(c, 1, v);
+    cr_assert_not(v->quant.given);
+    cr_assert_eq(v->quant.weights.bits, 8);
+    cr_assert_eq(v->quant.n_layers, 0);
+    check_round_trip(v);
+    ht_config_variant(c, 2, v);
+    cr_assert_eq(v->model.n_layers, 1);
+    cr_assert_eq(v->train.epochs, 1);
+    cr_assert_str_empty(v->model.layers[1].kind);
+    check_round_trip(v);
+    ht_config_variant(c, 3, v);
+    cr_assert_eq(v->quant.n_layers, 0);
+    cr_assert_str_eq(v->quant.weights.grid, "affine");
+    check_round_trip(v);
+    ht_config_variant(c, 4, v);
+    cr_assert_eq(v->quant.n_layers, 2);
+    cr_assert_str_eq(v->data.name, "wine");
+    cr_assert_eq(ht_experiment_weights(v, 1)->bits, 2);
+    check_round_trip(v);
+    ht_free(v);
+    ht_config_destroy(c);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+/* What base or another variant chose automatically, or wrote, must not stick. */
+Test(variants, are_independent)
+{
+    const char *argument = "quant.weights.bits=1";
+    struct ht_config *c =
+        load(TANH_BASE "quant: {weights: {grid: binary}}\n"
+                       "variants:\n"
+                       "  - {name: a, quant: {weights: {grid: narrow}}}\n"
+                       "  - {name: b, quant: {weights: {grid: affine, bits: 3}}}\n"
+                       "  - {name: c}\n",
+             NULL, 0);
+    struct ht_experiment *v = copy_experiment(ht_config_experiment(c));
+    cr_assert_eq(v->quant.weights.bits, 1);
+    ht_config_variant(c, 0, v);
+    cr_assert_eq(v->quant.weights.bits, 8);
+    ht_config_variant(c, 2, v);
+    cr_assert_eq(v->quant.weights.bits, 1);
+    cr_assert_str_eq(v->quant.weights.grid, "binary");
+    ht_config_destroy(c);
+    /* `quant: null` also takes back that a grid was written. */
+    c = load(TANH_BASE "variants:\n  - {name: a, quant: {weights: {grid: zero_free, bits: 2}}}\n"
+                       "  - {name: b, quant: null}\n",
+             &argument, 1);
+    ht_config_variant(c, 0, v);
+    cr_assert_str_eq(v->quant.weights.grid, "zero_free");
+    ht_config_variant(c, 1, v);
+    cr_assert_str_eq(v->quant.weights.grid, "binary");
+    ht_config_destroy(c);
+    c = load(TANH_BASE "quant: {weights: {grid: zero_free, bits: 2}}\n"
+                       "variants: [{name: b, quant: null}]\n",
+             &argument, 1);
+    ht_config_variant(c, 0, v);
+    cr_assert_str_eq(v->quant.weights.grid, "binary");
+    ht_config_destroy(c);
+    ht_free(v);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+Test(variants, errors)
+{
+    static const struct {
+        const char *variants, *message;
+    } cases[] = {
+        {"<>3", "variants must be a list of maps, such as [{name: small, ...}], found '3'"},
+        {"[<>x]", "variants must be a list of maps, each with a name, found 'x'"},
+        {"[<>{seed: 3}]", "a variant needs a name"},
+        {"[{name: <>a/b}]", "variants.name is 'a/b': only letters, digits and ._- are allowed"},
+        {"[{name: a}, {name: <>a}]", "two variants are named 'a' (the first at line 4)"},
+        {"[{name: a, <>run: {}}]", "'run' cannot be changed by a variant, in variant 'a'"},
+        {"[{name: a, <>variants: []}]",
+         "'variants' cannot be changed by a variant, in variant 'a'"},
+        {"[{name: a, <>tarin: {}}]", "unknown key 'tarin' (did you mean 'train'?), in variant 'a'"},
+        {"[{name: a, quant: {weights: {bits: <>1, grid: full}}}]",
+         "grid full has 2..8 bits, not 1 (grid binary has 1), in variant 'a'"},
+        {"[{name: a, model: {layers: [<>relu, {dense: 3}]}}]",
+         "the first layer must be dense (only dropout may come before it), in variant 'a'"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512];
+        snprintf(text, sizeof text, BASE "variants: %s\n", cases[i].variants);
+        expect_at_mark(text, cases[i].message);
+    }
+    /* A fault of the base is said once, not once more for each variant. */
+    expect_at_mark(BASE "quant: {weights: {bits: <>1, grid: full}}\n"
+                        "variants: [{name: a}, {name: b, seed: 3}]\n",
+                   "grid full has 2..8 bits, not 1 (grid binary has 1)");
+    /* A variant that takes away the layer an override is for: at the override. */
+    expect_at_mark(BASE "quant: {layers: {<>dense2: {weights: {bits: 4}}}}\n"
+                        "variants: [{name: a, model: {layers: [{dense: 3}]}}]\n",
+                   "unknown layer 'dense2' in quant.layers (did you mean 'dense1'?), in variant "
+                   "'a'");
+}
+
+/* Sets one field of a copy, as `compare --bits` does. */
+static void set(struct ht_experiment *e, const char *key, const char *value)
+{
+    struct ht_error err = {0};
+    ASSERT_OK(ht_experiment_set(e, key, value, &err), err);
+    check_round_trip(e);
+}
+
+Test(set, sweep_over_widths)
+{
+    struct ht_config *c = load(good, NULL, 0);
+    struct ht_experiment *e = copy_experiment(ht_config_experiment(c));
+    set(e, "quant.weights.bits", "1");
+    cr_assert_str_eq(e->quant.weights.grid, "binary"); /* although narrow was explicit */
+    cr_assert_eq(e->quant.layers[0].weights.bits, 8);
+    cr_assert_str_eq(e->quant.layers[0].weights.grid, "narrow");
+    set(e, "quant.weights.bits", "4");
+    cr_assert_str_eq(e->quant.weights.grid, "narrow");
+    set(e, "quant.weights.bits", "32");
+    set(e, "quant.weights.bits", "2");
+    cr_assert_eq(e->quant.weights.bits, 2);
+    set(e, "quant.weights.grid", "binary");
+    cr_assert_eq(e->quant.weights.bits, 1);
+    set(e, "quant.layers.dense2.weights.bits", "3");
+    cr_assert_eq(ht_experiment_weights(e, 1)->bits, 3);
+    set(e, "train.epochs", "7");
+    cr_assert_eq(e->train.epochs, 7);
+    set(e, "quant", "null");
+    cr_assert_not(e->quant.given);
+    set(e, "quant.weights.bits", "3"); /* makes a quant map */
+    cr_assert(e->quant.given);
+    cr_assert_eq(e->quant.weights.bits, 3);
+    ht_free(e);
+    ht_config_destroy(c);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+Test(set, failure_changes_nothing)
+{
+    struct ht_config *c = load(good, NULL, 0);
+    struct ht_experiment *e = copy_experiment(ht_config_experiment(c));
+    static const struct {
+        const char *key, *value, *message;
+    } cases[] = {
+        {"quant.weights.bits", "9",
+         "argument 'quant.weights.bits=9': quant.weights.bits is 9, out of range: 1..8, or 32"},
+        {"quant.activations.bits", "1",
+         "argument 'quant.activations.bits=1': activations on grid binary after relu: relu leaves "
+         "the negative levels unused: use grid affine, or remove relu"},
+        {"quant.weights.grid", "full",
+         "argument 'quant.weights.grid=full': 8-bit weights are narrow by contract, without -128: "
+         "use grid narrow"},
+        {"train.epoch", "9",
+         "argument 'train.epoch=9': unknown key 'epoch' in train (did you mean 'epochs'?)"},
+        {"model.layers", "relu",
+         "argument 'model.layers=relu': model.layers is a list: lists cannot be set by an "
+         "argument, edit the file"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ht_error err = {0};
+        cr_assert_eq(ht_experiment_set(e, cases[i].key, cases[i].value, &err), HT_ERR_CONFIG);
+        cr_assert_str_eq(err.msg, cases[i].message);
+        cr_assert_eq(memcmp(e, ht_config_experiment(c), sizeof *e), 0);
+    }
+    ht_free(e);
+    ht_config_destroy(c);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
