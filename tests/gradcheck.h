@@ -42,7 +42,7 @@ struct gradcheck {
 
 struct gradcheck_result {
     double worst;     /* largest relative error */
-    char where[160];  /* of which element, and its two values */
+    char where[256];  /* of which element, and its two values */
     size_t checked;   /* elements */
     double surrogate; /* |loss of the surrogate at the base point - loss of the base run| */
     bool ok;

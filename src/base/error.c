@@ -51,9 +51,12 @@ enum ht_status ht_error_prefix(struct ht_error *err, enum ht_status code, const 
     va_start(args, fmt);
     int n = vsnprintf(err->msg, sizeof err->msg, fmt, args);
     va_end(args);
-    if (n < 0)
-        n = 0;
-    if ((size_t)n + 2 < sizeof err->msg)
-        snprintf(err->msg + n, sizeof err->msg - (size_t)n, ": %s", rest);
+    size_t at = n > 0 ? (size_t)n : 0;
+    if (at + 3 < sizeof err->msg) {
+        size_t room = sizeof err->msg - at - 3, length = strnlen(rest, room);
+        memcpy(err->msg + at, ": ", 2);
+        memcpy(err->msg + at + 2, rest, length);
+        err->msg[at + 2 + length] = '\0';
+    }
     return code;
 }

@@ -60,7 +60,7 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
         status = ht_qmodel_load(&model, cli->args[0], err);
     if (status != HT_OK)
         return status;
-    status = ht_session_from_model(&session, model, cli->values[DATA], err);
+    status = ht_session_from_model(&session, model, cli->args[0], cli->values[DATA], err);
     if (status == HT_OK) {
         status = find_split(cli->values[SPLIT] ? cli->values[SPLIT] : "test", session.dataset,
                             &split, err);

@@ -1,10 +1,7 @@
-#include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "cli/cli.h"
-#include "io/file.h"
-#include "train/session.h"
+#include "train/export.h"
 
 enum { TO, OUT };
 
@@ -21,8 +18,8 @@ static const struct ht_column columns[] = {
     {.key = "model_bytes", .title = "size", .kind = HT_COLUMN_BYTES},
 };
 
-static enum ht_status print_result(const struct ht_cli *cli, const char *path, const char *split,
-                                   const struct ht_parity *p, size_t bytes, struct ht_error *err)
+static enum ht_status print_report(const struct ht_cli *cli, const char *path,
+                                   const struct ht_export_report *r, struct ht_error *err)
 {
     struct ht_table *t;
     enum ht_status status = ht_table_create(&t, columns, sizeof columns / sizeof *columns, err);
@@ -31,82 +28,39 @@ static enum ht_status print_result(const struct ht_cli *cli, const char *path, c
     ht_table_add_row(t);
     ht_table_set_text(t, "file", path);
     ht_table_set_text(t, "format", "hdf5");
-    ht_table_set_text(t, "split", split);
-    ht_table_set_integer(t, "samples", (int64_t)p->samples);
-    ht_table_set_integer(t, "outputs_compared", (int64_t)p->outputs_compared);
-    ht_table_set_integer(t, "mismatched_outputs", (int64_t)p->mismatched_outputs);
-    ht_table_set_real(t, "fake_quant_accuracy", p->fake_quant_score);
-    ht_table_set_real(t, "integer_accuracy", p->integer_score);
-    ht_table_set_integer(t, "model_bytes", (int64_t)bytes);
+    ht_table_set_text(t, "split", r->split);
+    ht_table_set_integer(t, "samples", (int64_t)r->parity.samples);
+    ht_table_set_integer(t, "outputs_compared", (int64_t)r->parity.outputs_compared);
+    ht_table_set_integer(t, "mismatched_outputs", (int64_t)r->parity.mismatched_outputs);
+    ht_table_set_real(t, "fake_quant_accuracy", r->parity.fake_quant_score);
+    ht_table_set_real(t, "integer_accuracy", r->parity.integer_score);
+    ht_table_set_integer(t, "model_bytes", (int64_t)r->model_bytes);
     status = ht_table_write(t, cli->format, stdout, err);
     ht_table_destroy(t);
     return status;
 }
 
-/* Saves, reads the file back, and holds it against the fake-quant network over a whole split. */
-static enum ht_status export_hdf5(const struct ht_cli *cli, struct ht_session *s, const char *path,
-                                  struct ht_error *err)
-{
-    static const char *const splits[] = {"train", "validation", "test"};
-    struct ht_qmodel *lowered = NULL, *loaded = NULL;
-    struct ht_network network = {0};
-    struct ht_kernels kernels;
-    struct ht_parity parity = {0};
-    struct ht_evaluation validation = {.score = NAN};
-    const enum ht_split split = ht_evaluation_split(s->dataset);
-    enum ht_status status = ht_run_kernels(&kernels, err);
-    if (status == HT_OK)
-        status = ht_network_init(&network, s->model, &s->objective, 256, true, false, err);
-    if (status == HT_OK && s->dataset->count[HT_VALIDATION])
-        ht_evaluate(&validation, &network, &s->objective, s->dataset, HT_VALIDATION);
-    if (status == HT_OK)
-        status = ht_run_lower(&lowered, s->experiment, s->model, &s->objective, s->dataset,
-                              validation.score, err);
-    if (status == HT_OK)
-        status = ht_qmodel_save(lowered, path, err);
-    if (status == HT_OK)
-        status = ht_qmodel_load(&loaded, path, err);
-    if (status == HT_OK)
-        status = ht_evaluate_parity(&parity, &network, loaded, &s->objective, &kernels, s->dataset,
-                                    split, err);
-    if (status == HT_OK)
-        status = print_result(cli, path, splits[split], &parity, ht_qmodel_bytes(loaded), err);
-    if (status == HT_OK && parity.mismatched_outputs)
-        status = ht_fail(err, HT_ERR_THRESHOLD,
-                         "%zu of %zu outputs differ between fake-quant and integer path, first at "
-                         "sample %zu",
-                         parity.mismatched_outputs, parity.outputs_compared, parity.first_mismatch);
-    ht_network_finish(&network);
-    ht_qmodel_destroy(lowered);
-    ht_qmodel_destroy(loaded);
-    return status;
-}
-
 static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
 {
-    static const char *const formats[] = {"hdf5", "onnx", "c", "safetensors"};
-    const char *to = cli->values[TO] ? cli->values[TO] : "hdf5";
     char path[HT_PATH_LENGTH];
     struct ht_session session;
-    size_t format = 0;
-    while (format < 4 && strcmp(formats[format], to) != 0)
-        format++;
-    if (format == 4) {
-        const char *near = ht_nearest_name(to, formats, 4);
-        return ht_fail(err, HT_ERR_CONFIG,
-                       "--to: unknown format '%s'%s%s%s; there are hdf5, onnx, c, safetensors", to,
-                       near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
-    }
-    if (format != 0)
-        return ht_fail(err, HT_ERR_CONFIG, "export --to %s is not built yet", to);
-    enum ht_status status = ht_session_from_checkpoint(&session, cli->args[0], err);
+    struct ht_export_report report;
+    enum ht_status status =
+        ht_export_check_format(cli->values[TO] ? cli->values[TO] : "hdf5", err);
+    if (status == HT_OK)
+        status = ht_session_from_checkpoint(&session, cli->args[0], err);
     if (status != HT_OK)
         return status;
     if (cli->values[OUT])
         snprintf(path, sizeof path, "%s", cli->values[OUT]);
     else
         snprintf(path, sizeof path, "%s.h5", session.experiment->name);
-    status = export_hdf5(cli, &session, path, err);
+    status = ht_export_model(&report, &session, path, err);
+    if (status == HT_OK || status == HT_ERR_THRESHOLD) {
+        enum ht_status printed = print_report(cli, path, &report, status == HT_OK ? err : NULL);
+        if (status == HT_OK)
+            status = printed;
+    }
     ht_session_finish(&session);
     return status;
 }

@@ -103,14 +103,14 @@ static void print_command_help(const struct ht_command *c)
         printf("\n%s\n", c->details);
 }
 
-static void print_help(void)
+static void print_help(FILE *f)
 {
-    printf("halftone " HALFTONE_VERSION
+    fprintf(f, "halftone " HALFTONE_VERSION
            ": train small networks with quantization, ship integers\n\nusage: halftone COMMAND "
            "[arguments]\n\n");
     for (size_t i = 0; i < N_COMMANDS; i++)
-        printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
-    printf("\nhalftone COMMAND --help says more. Results go to stdout, talk to stderr.\n"
+        fprintf(f, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
+    fprintf(f, "\nhalftone COMMAND --help says more. Results go to stdout, talk to stderr.\n"
            "Exit codes: 0 ok, 1 internal, 2 usage or config, 3 data, 4 model file, 5 input/output,\n"
            "6 diverged, 7 a check failed, 75 stopped for time, 128 + n stopped by signal n.\n");
 }
@@ -246,11 +246,11 @@ int main(int argc, char **argv)
     struct ht_error err = {0};
     enum ht_status status = HT_OK;
     if (argc < 2) {
-        print_help();
+        print_help(stderr);
         return HT_ERR_CONFIG;
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
-        print_help();
+        print_help(stdout);
     else if (strcmp(argv[1], "--version") == 0)
         printf("halftone " HALFTONE_VERSION "\n");
     else

@@ -1,14 +1,14 @@
-/* The 512 bytes in front of the HDF5 content. All numbers little endian.
+/* Private to src/io: the 512 bytes in front of a container's HDF5 data. All integers little-endian.
  *
- *   offset  bytes
- *        0      8  magic: 0x89 'H' 'T' 'N' '\r' '\n' 0x1a '\n' (shows damage by text transfer)
- *        8     16  kind, NUL-padded: "model", "checkpoint"
- *       24      4  schema version of that kind, from 1
- *       28      4  bytes of this header: 512
- *       32      8  bytes that follow this header
- *       40     32  SHA-256 of the bytes that follow
- *       72    408  zero
- *      480     32  SHA-256 of the bytes 0..479 of this header
+ *   offset size
+ *        0    8  magic: 89 48 54 4E 0D 0A 1A 0A ("\x89HTN\r\n\x1a\n")
+ *        8   16  kind: "model" or "checkpoint", padded with zeros
+ *       24    4  schema version of that kind
+ *       28    4  512, the size of this header
+ *       32    8  length of the content, which is all that follows this header
+ *       40   32  SHA-256 of the content
+ *       72   32  SHA-256 of the bytes 0..71
+ *      104  408  zeros
  */
 #ifndef HT_IO_CONTAINER_HEADER_H
 #define HT_IO_CONTAINER_HEADER_H
@@ -18,22 +18,21 @@
 
 #include "base/error.h"
 
-#define HT_HEADER_BYTES 512
+enum { HT_HEADER_SIZE = 512, HT_HEADER_KIND = 16 };
 
 struct ht_container_header {
-    char kind[16];
+    char kind[HT_HEADER_KIND];
     uint32_t version;
-    uint64_t length;
     uint8_t digest[32];
 };
 
-/* image: header and content; fills the header's bytes. */
-void ht_header_write(uint8_t *image, size_t size, const char *kind, uint32_t version);
+/* Fills the first HT_HEADER_SIZE bytes of file[size]; the content is in place already. */
+void ht_header_write(uint8_t *file, size_t size, const char *kind, uint32_t version);
 
-/* Checks everything there is to check without looking at the content's meaning. label: for
- * messages. kind NULL = any. */
-enum ht_status ht_header_check(struct ht_container_header *ret, const uint8_t *image, size_t size,
-                               const char *label, const char *kind, uint32_t max_version,
-                               struct ht_error *err);
+/* Checks everything that can be checked without HDF5; the arguments are those of
+ * ht_container_open_image. HT_ERR_MODEL says what is wrong. */
+enum ht_status ht_header_verify(struct ht_container_header *ret, const uint8_t *file, size_t size,
+                                const char *label, const char *kind, uint32_t max_version,
+                                struct ht_error *err);
 
 #endif

@@ -76,6 +76,20 @@ static void folder_of(const char *path, char folder[MAX_PATH])
         slash[slash == folder ? 1 : 0] = '\0';
 }
 
+/* The two errors whose own words would mislead get others. */
+static enum ht_status fail_write(struct ht_error *err, const char *path)
+{
+    char folder[MAX_PATH];
+    const int saved = errno;
+    folder_of(path, folder);
+    if (saved == ENOENT)
+        return ht_fail(err, HT_ERR_IO, "cannot write %s: there is no folder %s", path, folder);
+    if (saved == ENOTDIR)
+        return ht_fail(err, HT_ERR_IO, "cannot write %s: %s is not a folder", path, folder);
+    errno = saved;
+    return ht_fail_errno(err, "cannot write", path);
+}
+
 static enum ht_status write_and_sync(int fd, const char *data, size_t size, const char *path,
                                      struct ht_error *err)
 {
@@ -91,9 +105,31 @@ static enum ht_status write_and_sync(int fd, const char *data, size_t size, cons
     return fsync(fd) == 0 ? HT_OK : ht_fail_errno(err, "cannot write", path);
 }
 
-/* So that the new name itself survives a power cut. Some file systems cannot; that is no error. */
-static void sync_folder(const char *folder)
+/* Reads the file back and compares, so that what replaces the old file is known to be whole. */
+static enum ht_status verify(int fd, const char *data, size_t size, const char *path,
+                             struct ht_error *err)
 {
+    char buffer[16384];
+    size_t at = 0;
+    while (at < size) {
+        const size_t want = size - at < sizeof buffer ? size - at : sizeof buffer;
+        ssize_t n = pread(fd, buffer, want, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return ht_fail_errno(err, "cannot read back", path);
+        if (n == 0 || memcmp(buffer, data + at, (size_t)n) != 0)
+            return ht_fail(err, HT_ERR_IO, "cannot write %s: other bytes come back", path);
+        at += (size_t)n;
+    }
+    return HT_OK;
+}
+
+/* So that the new name itself survives a power cut. Some file systems cannot; that is no error. */
+static void sync_folder(const char *path)
+{
+    char folder[MAX_PATH];
+    folder_of(path, folder);
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return;
@@ -104,20 +140,21 @@ static void sync_folder(const char *folder)
 enum ht_status ht_file_write_atomic(const char *path, const void *data, size_t size,
                                     struct ht_error *err)
 {
-    char folder[MAX_PATH], temporary[MAX_PATH];
+    char temporary[MAX_PATH];
     int fd = -1;
     if (strlen(path) > MAX_PATH - 64)
         return ht_fail(err, HT_ERR_IO, "the path is too long: %.200s...", path);
-    folder_of(path, folder);
     for (int i = 0; i < 1000 && fd < 0; i++) {
         snprintf(temporary, sizeof temporary, "%s.tmp-%ld-%d", path, (long)getpid(), i);
-        fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd < 0 && errno != EEXIST)
             break;
     }
     if (fd < 0)
-        return ht_fail_errno(err, "cannot write", path);
+        return fail_write(err, path);
     enum ht_status status = write_and_sync(fd, data, size, path, err);
+    if (status == HT_OK)
+        status = verify(fd, data, size, path, err);
     if (close(fd) != 0 && status == HT_OK)
         status = ht_fail_errno(err, "cannot write", path);
     if (status == HT_OK && rename(temporary, path) != 0)
@@ -125,7 +162,7 @@ enum ht_status ht_file_write_atomic(const char *path, const void *data, size_t s
     if (status != HT_OK)
         unlink(temporary);
     else
-        sync_folder(folder);
+        sync_folder(path);
     return status;
 }
 
@@ -141,11 +178,10 @@ enum ht_status ht_make_directories(const char *path, struct ht_error *err)
             continue;
         memcpy(part, path, i);
         part[i] = '\0';
-        if (mkdir(part, 0777) != 0 && (errno != EEXIST || stat(part, &s) != 0 ||
-                                       !S_ISDIR(s.st_mode)))
+        if (mkdir(part, 0777) != 0 &&
+            (errno != EEXIST || stat(part, &s) != 0 || !S_ISDIR(s.st_mode)))
             return ht_fail(err, HT_ERR_IO, "cannot make folder %s: %s", part,
-                           errno == EEXIST ? "a file of that name is in the way"
-                                           : strerror(errno));
+                           errno == EEXIST ? "a file of that name is in the way" : strerror(errno));
     }
     return HT_OK;
 }

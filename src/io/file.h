@@ -12,8 +12,8 @@
 enum ht_status ht_file_read(const char *path, size_t max_size, char **ret, size_t *size,
                             struct ht_error *err);
 
-/* Temp file in the same folder (O_EXCL), write all, fsync, rename over path, fsync the folder. On
- * any failure the old file is as it was and no temp file stays. */
+/* Temp file in the same folder (O_EXCL), write all, fsync, read back and compare, rename over path,
+ * fsync the folder. On any failure the old file is as it was and no temp file stays. */
 enum ht_status ht_file_write_atomic(const char *path, const void *data, size_t size,
                                     struct ht_error *err);
 

@@ -3,141 +3,344 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <zlib.h>
+
 #include "base/alloc.h"
 #include "base/text.h"
 #include "io/file.h"
 #include "io/hdf5_checks.h"
 
-#define MAX_LISTED   64
-#define HT_HDF5_NAME 128
+#define FILE_SLACK ((size_t)64 << 20)
+#define MAX_CHUNKS ((size_t)1 << 22)
 
-void ht_hdf5_table_finish(struct ht_hdf5_table *t)
-{
-    ht_free(t->u8);
-    ht_free(t->f32);
-    memset(t, 0, sizeof *t);
-}
-
-/* Numeric datasets of a file by path. */
-struct listing {
-    char names[MAX_LISTED][HT_HDF5_NAME];
-    size_t n;
+struct candidate {
+    char *path; /* owned */
+    bool is_u8;
+    char refusal[HT_HDF5_REFUSAL]; /* why it cannot be read, or "" */
+    int rank;
+    hsize_t shape[HT_HDF5_MAX_RANK];
+    size_t elements, element_size;
 };
 
-static herr_t list_dataset(hid_t root, const char *name, const H5O_info_t *info, void *user)
+struct search {
+    struct candidate *candidates;
+    size_t n, capacity;
+};
+
+/* --- what the file holds --- */
+
+/* IEEE 754 half precision, which libhdf5 1.10 has no name for. */
+static hid_t half_type(void)
 {
-    struct listing *l = user;
-    if (info->type == H5O_TYPE_DATASET && l->n < MAX_LISTED && strlen(name) < HT_HDF5_NAME - 1)
-        snprintf(l->names[l->n++], HT_HDF5_NAME, "%s", name);
-    return 0;
+    hid_t type = H5Tcopy(H5T_IEEE_F32LE);
+    if (type >= 0 && (H5Tset_fields(type, 15, 10, 5, 0, 10) < 0 || H5Tset_size(type, 2) < 0 ||
+                      H5Tset_ebias(type, 15) < 0)) {
+        H5Tclose(type);
+        return -1;
+    }
+    return type;
 }
 
-static enum ht_status not_found(const struct listing *l, const char *path, const char *dataset,
-                                struct ht_error *err)
+/* Only the types that machines have: odd bit fields go through seldom used code of libhdf5. */
+static bool is_number(hid_t type)
 {
-    const char *names[MAX_LISTED];
-    struct ht_text list = {0};
-    for (size_t i = 0; i < l->n; i++) {
-        names[i] = l->names[i];
-        ht_text_printf(&list, "%s%s", i ? ", " : "", names[i]);
+    const hid_t known[] = {H5T_STD_U8LE,   H5T_STD_I8LE,   H5T_STD_U16LE,  H5T_STD_U16BE,
+                           H5T_STD_I16LE,  H5T_STD_I16BE,  H5T_STD_U32LE,  H5T_STD_U32BE,
+                           H5T_STD_I32LE,  H5T_STD_I32BE,  H5T_STD_U64LE,  H5T_STD_U64BE,
+                           H5T_STD_I64LE,  H5T_STD_I64BE,  H5T_IEEE_F32LE, H5T_IEEE_F32BE,
+                           H5T_IEEE_F64LE, H5T_IEEE_F64BE, H5T_STD_U8BE,   H5T_STD_I8BE};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (H5Tequal(type, known[i]) > 0)
+            return true;
+    hid_t half = half_type();
+    const bool equal = half >= 0 && H5Tequal(type, half) > 0;
+    if (half >= 0)
+        H5Tclose(half);
+    return equal;
+}
+
+static void describe(struct candidate *c, const struct ht_hdf5_object *o)
+{
+    snprintf(c->refusal, sizeof c->refusal, "%s", o->refusal);
+    if (*c->refusal)
+        return;
+    if (o->class == H5T_STRING)
+        snprintf(c->refusal, sizeof c->refusal, "text, not numbers");
+    else if (!is_number(o->type))
+        snprintf(c->refusal, sizeof c->refusal, "numbers of an unusual type");
+    else if (o->rank == 0)
+        snprintf(c->refusal, sizeof c->refusal, "a single number");
+    c->is_u8 = H5Tequal(o->type, H5T_STD_U8LE) > 0 || H5Tequal(o->type, H5T_STD_U8BE) > 0;
+    c->rank = o->rank;
+    memcpy(c->shape, o->shape, sizeof c->shape);
+    c->elements = o->elements;
+    c->element_size = o->element_size;
+}
+
+static enum ht_status visit(void *user, const struct ht_hdf5_object *o, struct ht_error *err)
+{
+    struct search *s = user;
+    if (o->is_group)
+        return HT_OK;
+    if (s->n == s->capacity) {
+        const size_t capacity = s->capacity ? 2 * s->capacity : 16;
+        struct candidate *grown = ht_grow(s->candidates, capacity, sizeof *grown);
+        if (!grown)
+            return ht_fail_memory(err);
+        s->candidates = grown;
+        s->capacity = capacity;
     }
-    const char *near = dataset ? ht_nearest_name(dataset, names, l->n) : NULL;
+    struct candidate c = {.path = ht_strdup(o->path + 1)}; /* without the slash, as people say it */
+    if (!c.path)
+        return ht_fail_memory(err);
+    describe(&c, o);
+    s->candidates[s->n++] = c;
+    return HT_OK;
+}
+
+/* --- which one to read --- */
+
+static void list_candidates(const struct search *s, struct ht_text *t)
+{
+    const size_t shown = s->n < 20 ? s->n : 20;
+    ht_text_printf(t, s->n ? "; it holds:" : "; it holds no dataset");
+    for (size_t i = 0; i < shown; i++)
+        ht_text_printf(t, "%s %s%s%s%s", i ? "," : "", s->candidates[i].path,
+                       *s->candidates[i].refusal ? " (" : "", s->candidates[i].refusal,
+                       *s->candidates[i].refusal ? ")" : "");
+    if (shown < s->n)
+        ht_text_printf(t, " and %zu more", s->n - shown);
+}
+
+static const char *nearest(const struct search *s, const char *name)
+{
+    const char **names = ht_calloc(s->n, sizeof *names);
+    if (!names)
+        return NULL;
+    for (size_t i = 0; i < s->n; i++)
+        names[i] = s->candidates[i].path;
+    const char *found = ht_nearest_name(name, names, s->n);
+    ht_free(names);
+    return found;
+}
+
+static enum ht_status fail_choice(const struct search *s, const char *path, const char *dataset,
+                                  size_t n_readable, struct ht_error *err)
+{
+    struct ht_text list = {0};
     enum ht_status status;
-    if (l->n == 0)
-        status = ht_fail(err, HT_ERR_DATA, "%s: no dataset in this file", path);
-    else if (!dataset)
-        status = ht_fail(err, HT_ERR_DATA, "%s: which dataset? There are: %s", path,
+    list_candidates(s, &list);
+    if (dataset) {
+        const char *meant = nearest(s, dataset);
+        status = ht_fail(err, HT_ERR_DATA, "%s: no dataset '%s'%s%s%s%s", path, dataset,
+                         meant ? ", did you mean '" : "", meant ? meant : "", meant ? "'?" : "",
                          ht_text_str(&list));
-    else
-        status = ht_fail(err, HT_ERR_DATA, "%s: no dataset '%s'%s%s%s; there are: %s", path,
-                         dataset, near ? " (did you mean '" : "", near ? near : "",
-                         near ? "'?)" : "", ht_text_str(&list));
+    } else {
+        status =
+            ht_fail(err, HT_ERR_DATA, "%s: %s%s", path,
+                    n_readable ? "more than one numeric dataset, say which" : "no numeric dataset",
+                    ht_text_str(&list));
+    }
     ht_text_finish(&list);
     return status;
 }
 
-static enum ht_status find_name(hid_t file, const char *path, const char *dataset,
-                                char name[HT_HDF5_NAME], struct ht_error *err)
+static enum ht_status choose(const struct search *s, const char *path, const char *dataset,
+                             const struct candidate **ret, struct ht_error *err)
 {
-    struct listing *l = ht_calloc(1, sizeof *l);
+    const struct candidate *found = NULL;
+    size_t n_readable = 0;
+    if (dataset && *dataset == '/')
+        dataset++;
+    if (dataset && !*dataset)
+        dataset = NULL;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct candidate *c = &s->candidates[i];
+        if (dataset ? strcmp(c->path, dataset) == 0 : !*c->refusal) {
+            found = c;
+            n_readable++;
+        }
+    }
+    if (n_readable != 1)
+        return fail_choice(s, path, dataset, n_readable, err);
+    if (*found->refusal)
+        return ht_fail(err, HT_ERR_DATA, "%s: %s: %s", path, found->path, found->refusal);
+    *ret = found;
+    return HT_OK;
+}
+
+/* --- reading it --- */
+
+/* Does the zlib stream end within `limit` bytes? libhdf5 inflates a chunk to whatever it holds,
+ * however small the chunk was declared. */
+static bool inflates_within(const uint8_t *data, size_t size, size_t limit)
+{
+    uint8_t scratch[16384];
+    z_stream z = {.next_in = (uint8_t *)(uintptr_t)data, .avail_in = (uInt)size};
+    int result = Z_OK;
+    size_t total = 0;
+    if (inflateInit(&z) != Z_OK)
+        return false;
+    while (result == Z_OK && total <= limit) {
+        z.next_out = scratch;
+        z.avail_out = sizeof scratch;
+        result = inflate(&z, Z_NO_FLUSH);
+        total += sizeof scratch - z.avail_out;
+    }
+    inflateEnd(&z);
+    return result == Z_STREAM_END && total <= limit;
+}
+
+static bool has_deflate(hid_t list)
+{
+    unsigned flags, config;
+    size_t n_values = 0;
+    for (int i = 0; i < H5Pget_nfilters(list); i++, n_values = 0)
+        if (H5Pget_filter2(list, (unsigned)i, &flags, &n_values, NULL, 0, NULL, &config) ==
+            H5Z_FILTER_DEFLATE)
+            return true;
+    return false;
+}
+
+/* Steps `at` to the next chunk in row order; false after the last. */
+static bool next_chunk(const struct candidate *c, const hsize_t *chunk, hsize_t *at)
+{
+    for (int i = c->rank - 1; i >= 0; i--) {
+        at[i] += chunk[i];
+        if (at[i] < c->shape[i])
+            return true;
+        at[i] = 0;
+    }
+    return false;
+}
+
+/* The filters are in the order shuffle, deflate, fletcher32 (hdf5_checks.c), so the stored bytes of
+ * a chunk start with the zlib stream, except in a chunk that was stored without it. */
+static bool chunk_is_sound(hid_t set, const hsize_t *at, size_t chunk_bytes, size_t file_size)
+{
+    hsize_t stored = 0;
+    uint32_t skipped = 0;
+    if (H5Dget_chunk_storage_size(set, at, &stored) < 0 || stored > file_size)
+        return false;
+    if (stored == 0)
+        return true;
+    uint8_t *data = ht_calloc((size_t)stored, 1);
+    const bool sound = data && H5Dread_chunk(set, H5P_DEFAULT, at, &skipped, data) >= 0 &&
+                       skipped == 0 && inflates_within(data, (size_t)stored, chunk_bytes);
+    ht_free(data);
+    return sound;
+}
+
+static bool chunks_are_sound(hid_t set, const struct candidate *c, size_t file_size)
+{
+    hsize_t chunk[HT_HDF5_MAX_RANK], at[HT_HDF5_MAX_RANK] = {0};
+    size_t n = 1, bytes = c->element_size;
+    hid_t list = H5Dget_create_plist(set);
+    bool sound = true;
+    if (H5Pget_layout(list) == H5D_CHUNKED && has_deflate(list)) {
+        sound = H5Pget_chunk(list, HT_HDF5_MAX_RANK, chunk) == c->rank;
+        for (int i = 0; sound && i < c->rank; i++) {
+            bytes *= (size_t)chunk[i]; /* at most 4 GiB: hdf5_checks.c */
+            sound =
+                ht_mul_size(n, (size_t)((c->shape[i] - 1) / chunk[i] + 1), &n) && n <= MAX_CHUNKS;
+        }
+        while (sound) {
+            sound = chunk_is_sound(set, at, bytes, file_size);
+            if (!next_chunk(c, chunk, at))
+                break;
+        }
+    }
+    H5Pclose(list);
+    return sound;
+}
+
+static enum ht_status read_candidate(struct ht_hdf5_table *ret, hid_t file, size_t file_size,
+                                     const struct candidate *c, const char *path, size_t max_bytes,
+                                     struct ht_error *err)
+{
+    const size_t size = c->is_u8 ? sizeof(uint8_t) : sizeof(float);
+    struct ht_hdf5_table t = {.rows = (size_t)c->shape[0]};
     enum ht_status status = HT_OK;
-    const bool given = dataset && dataset[0];
-    const char *wanted = given && dataset[0] == '/' ? dataset + 1 : dataset;
-    size_t found = 0;
-    if (!l)
-        return ht_fail_memory(err);
-    if (H5Ovisit2(file, H5_INDEX_NAME, H5_ITER_INC, list_dataset, l, H5O_INFO_BASIC) < 0)
-        status = ht_fail(err, HT_ERR_DATA, "%s: cannot be listed", path);
-    while (given && found < l->n && strcmp(l->names[found], wanted) != 0)
-        found++;
-    if (status == HT_OK && (found >= l->n || (!given && l->n != 1)))
-        status = not_found(l, path, given ? dataset : NULL, err);
-    if (status == HT_OK)
-        snprintf(name, HT_HDF5_NAME, "%s", l->names[found]);
-    ht_free(l);
+    t.cols = c->elements / t.rows;
+    if (c->elements > max_bytes / size)
+        return ht_fail(err, HT_ERR_DATA,
+                       "%s: %s: %zu elements need more than the %zu bytes allowed", path, c->path,
+                       c->elements, max_bytes);
+    hid_t set = H5Dopen2(file, c->path, H5P_DEFAULT);
+    if (set < 0 || !chunks_are_sound(set, c, file_size)) {
+        status = ht_fail(err, HT_ERR_DATA, "%s: %s: damaged chunks", path, c->path);
+        goto done;
+    }
+    void *data = ht_calloc(c->elements, size);
+    if (!data) {
+        status = ht_fail_memory(err);
+        goto done;
+    }
+    if (c->is_u8)
+        t.u8 = data;
+    else
+        t.f32 = data;
+    if (H5Dread(set, c->is_u8 ? H5T_NATIVE_UINT8 : H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT,
+                data) < 0) {
+        status =
+            ht_fail(err, HT_ERR_DATA, "%s: %s: damaged: libhdf5 cannot read it", path, c->path);
+        ht_hdf5_table_finish(&t);
+    } else {
+        *ret = t;
+    }
+done:
+    if (set >= 0)
+        H5Dclose(set);
     return status;
 }
 
-static enum ht_status read_dataset(struct ht_hdf5_table *t, hid_t set, const char *path,
-                                   const char *name, size_t max_bytes, struct ht_error *err)
+/* The walk speaks of models; this file is data. */
+static enum ht_status as_data(enum ht_status status, struct ht_error *err)
 {
-    size_t shape[4], bytes;
-    int rank = ht_hdf5_shape(set, shape);
-    hid_t type = H5Dget_type(set);
-    const bool byte = H5Tget_class(type) == H5T_INTEGER && H5Tget_size(type) == 1 &&
-                      H5Tget_sign(type) == H5T_SGN_NONE;
-    H5Tclose(type);
-    t->rows = shape[0];
-    t->cols = 1;
-    for (int i = 1; i < rank; i++)
-        t->cols *= shape[i]; /* bounded by ht_hdf5_check */
-    if (!ht_mul_size(t->rows, t->cols, &bytes) ||
-        !ht_mul_size(bytes, byte ? 1 : sizeof(float), &bytes) || bytes > max_bytes)
-        return ht_fail(err, HT_ERR_DATA, "%s: %s: larger than the %zu bytes allowed here", path,
-                       name, max_bytes);
-    void *data = ht_calloc(bytes, 1);
-    if (!data)
-        return ht_fail_memory(err);
-    if (byte)
-        t->u8 = data;
-    else
-        t->f32 = data;
-    if (H5Dread(set, byte ? H5T_NATIVE_UINT8 : H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT,
-                data) < 0) {
-        ht_hdf5_table_finish(t);
-        return ht_fail(err, HT_ERR_DATA, "%s: %s: damaged, cannot be read", path, name);
-    }
-    return HT_OK;
+    if (status != HT_ERR_MODEL)
+        return status;
+    if (err)
+        err->code = HT_ERR_DATA;
+    return HT_ERR_DATA;
 }
 
 enum ht_status ht_hdf5_table_read(struct ht_hdf5_table *ret, const char *path, const char *dataset,
                                   size_t max_bytes, struct ht_error *err)
 {
-    char *image, name[HT_HDF5_NAME];
-    size_t size, limit;
-    hid_t file = -1, set = -1;
-    memset(ret, 0, sizeof *ret);
-    if (!ht_mul_size(max_bytes, 2, &limit) || !ht_add_size(limit, (size_t)64 << 20, &limit))
-        limit = (size_t)-1 / 2;
-    enum ht_status status = ht_file_read(path, limit, &image, &size, err);
+    struct search s = {0};
+    struct ht_hdf5_image image;
+    const struct candidate *chosen = NULL;
+    size_t limit = max_bytes;
+    char *bytes;
+    if (!ht_mul_size(limit, 2, &limit) || !ht_add_size(limit, FILE_SLACK, &limit))
+        limit = SIZE_MAX;
+    enum ht_status status = ht_file_read(path, limit, &bytes, &image.size, err);
     if (status != HT_OK)
         return status;
+    image.bytes = (uint8_t *)bytes;
     ht_hdf5_prepare();
-    file = ht_hdf5_open_image(image, size);
+    hid_t file = image.size ? ht_hdf5_open_image(&image) : -1;
     if (file < 0)
         status = ht_fail(err, HT_ERR_DATA, "%s: not an HDF5 file, or damaged", path);
+    else
+        status = as_data(ht_hdf5_walk(file, &image, path, visit, &s, err), err);
     if (status == HT_OK)
-        status = ht_hdf5_check(file, path, HT_ERR_DATA, err);
+        status = choose(&s, path, dataset, &chosen, err);
     if (status == HT_OK)
-        status = find_name(file, path, dataset, name, err);
-    if (status == HT_OK && (set = H5Dopen2(file, name, H5P_DEFAULT)) < 0)
-        status = ht_fail(err, HT_ERR_DATA, "%s: %s: cannot be opened", path, name);
-    if (status == HT_OK)
-        status = read_dataset(ret, set, path, name, max_bytes, err);
-    if (set >= 0)
-        H5Dclose(set);
+        status = read_candidate(ret, file, image.size, chosen, path, max_bytes, err);
     if (file >= 0)
         H5Fclose(file);
-    ht_free(image);
+    for (size_t i = 0; i < s.n; i++)
+        ht_free(s.candidates[i].path);
+    ht_free(s.candidates);
+    ht_free(bytes);
     return status;
+}
+
+void ht_hdf5_table_finish(struct ht_hdf5_table *t)
+{
+    ht_free(t->u8);
+    ht_free(t->f32);
+    t->u8 = NULL;
+    t->f32 = NULL;
 }

@@ -93,6 +93,9 @@ static enum ht_status init_block(struct ht_model *m, size_t index, const struct 
     if (!b->activation)
         return ht_fail(err, HT_ERR_CONFIG, "unknown activation '%s'", s->activation);
     b->has_output = m->quantized && (!last || spec->output.bits != 32);
+    if (m->quantized && !b->has_output && b->activation->op)
+        return ht_fail(err, HT_ERR_CONFIG, "%s: a real output has no activation, not %s", b->name,
+                       s->activation);
     declare_block(m, b);
     return m->quantized ? init_quantizers(m, b, s, last, &spec->output, err) : HT_OK;
 }
@@ -175,6 +178,7 @@ void ht_model_set_input_range(struct ht_model *m, const struct ht_range_stats *s
 {
     m->input.range->observe(&m->input, 0, stats);
     m->input.ready[0] = 1;
+    m->input.fixed = true;
 }
 
 /* --- graphs --- */
@@ -267,9 +271,10 @@ struct ht_node *ht_model_build(struct ht_model *m, struct ht_graph *g, struct ht
     const struct ht_quantizer *input = &m->input;
     if (quantized && !m->quantized)
         return ht_graph_fail(g, HT_ERR_INTERNAL, "the model has no quantizers");
-    x = dropout(&k, x, m->input_dropout);
+    /* Quantized before it is dropped: 1 / (1 - rate) then goes into the scale, not out of range. */
     if (quantized)
         x = ht_fake_quant(g, x, &m->input, &m->params);
+    x = dropout(&k, x, m->input_dropout);
     for (size_t i = 0; i < m->n_blocks; i++) {
         struct ht_block *b = &m->blocks[i];
         struct ht_node *block_levels;

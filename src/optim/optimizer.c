@@ -55,6 +55,7 @@ static void adam_span(const struct ht_optimizer *o, const struct ht_span *s, dou
     const ht_real b1 = (ht_real)beta1, c1 = (ht_real)(1 - beta1);
     const ht_real b2 = (ht_real)beta2, c2 = (ht_real)(1 - beta2);
     const ht_real decay = (ht_real)l2, off = (ht_real)shrink;
+    const bool relative = (s->flags & HT_SPAN_RELATIVE) != 0;
     const ht_real *grad = o->params->grad + s->offset;
     ht_real *value = o->params->value + s->offset;
     ht_real *m = o->slots[0] + s->offset, *v = o->slots[1] + s->offset;
@@ -62,7 +63,8 @@ static void adam_span(const struct ht_optimizer *o, const struct ht_span *s, dou
         const ht_real g = grad[i] + decay * value[i];
         m[i] = b1 * m[i] + c1 * g;
         v[i] = b2 * v[i] + c2 * (g * g);
-        value[i] -= rate * (m[i] / (ht_sqrt(v[i]) * root + epsilon)) + off * value[i];
+        const ht_real step = rate * (m[i] / (ht_sqrt(v[i]) * root + epsilon));
+        value[i] -= (relative ? step * value[i] : step) + off * value[i];
     }
 }
 

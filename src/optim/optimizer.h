@@ -31,7 +31,7 @@ struct ht_optimizer {
     ht_real *slots[HT_MAX_SLOTS];
 };
 
-/* The defaults of PyTorch for that name; false for an unknown one. config->name borrows `name`. */
+/* The defaults of PyTorch for that name; false for an unknown one. config->name becomes static. */
 bool ht_optimizer_defaults(struct ht_optimizer_config *config, const char *name);
 
 /* params (with gradients, allocated) must outlive the optimizer. HT_ERR_CONFIG for unknown names

@@ -46,6 +46,6 @@ const struct ht_schedule_kind *ht_schedule_find(const char *name)
 double ht_schedule_rate(const struct ht_schedule *s, double epoch)
 {
     if (epoch < s->warmup)
-        return s->learning_rate * (epoch / s->warmup) * s->kind->share(s, 0);
+        return s->learning_rate * (epoch / s->warmup); /* share(0) is 1 */
     return s->learning_rate * s->kind->share(s, epoch - s->warmup);
 }

@@ -301,6 +301,9 @@ static enum ht_status check_texts(const struct ht_qmodel *m, struct ht_error *er
     for (size_t i = 0; i < COUNT(texts); i++)
         if (!text_ok(texts[i].text, texts[i].capacity))
             return BAD("%s: control characters, or no end", texts[i].what);
+    for (const char *c = m->experiment; c && *c; c++)
+        if (((unsigned char)*c < 0x20 && *c != '\n' && *c != '\t') || *c == 0x7f)
+            return BAD("experiment: control characters");
     if (*m->task && !one_of(m->task, tasks, COUNT(tasks))) /* empty: not said yet */
         return BAD("unknown task '%s'", m->task);
     return HT_OK;

@@ -36,10 +36,12 @@ static enum ht_status lower_activation(struct ht_qactivation *a, const struct ht
     return HT_OK;
 }
 
-static enum ht_status lower_codes(struct ht_qlayer *l, const struct ht_model *m,
-                                  const struct ht_block *b, struct ht_error *err)
+/* Codes of the weights as they are: a scale that belongs to them is measured first, as in eval. */
+static enum ht_status lower_codes(struct ht_qlayer *l, const struct ht_model *m, size_t index,
+                                  struct ht_error *err)
 {
-    const struct ht_quantizer *q = &b->weights;
+    struct ht_quantizer *q = &m->blocks[index].weights;
+    const struct ht_block *b = &m->blocks[index];
     const ht_real *w = param(m, b->weight_span);
     ht_real *row = ht_calloc(b->in, sizeof *row);
     l->weights.packed = ht_calloc(ht_packed_size(b->in * b->out, q->grid.bits), 1);
@@ -47,6 +49,8 @@ static enum ht_status lower_codes(struct ht_qlayer *l, const struct ht_model *m,
         ht_free(row);
         return ht_fail_memory(err);
     }
+    if (ht_quantizer_observes(q, HT_MODE_EVAL))
+        ht_quantizer_observe(q, w, b->in * b->out / q->channels);
     for (size_t n = 0; n < b->out; n++) {
         size_t c = q->channels == 1 ? 0 : n;
         struct ht_rounder r = ht_quantizer_rounder(q, c);
@@ -118,9 +122,7 @@ static enum ht_status lower_block(struct ht_qlayer *l, const struct ht_model *m,
     l->in = b->in;
     l->out = b->out;
     l->weights.grid = b->weights.grid;
-    if (b->weights.ready[0] == 0)
-        return ht_fail(err, HT_ERR_INTERNAL, "%s: its weights were never quantized", b->name);
-    enum ht_status status = lower_codes(l, m, b, err);
+    enum ht_status status = lower_codes(l, m, index, err);
     if (status == HT_OK)
         status = lower_affine(l, m, b, input, err);
     l->output = b->has_output ? HT_QOUTPUT_CODES : HT_QOUTPUT_REAL;

@@ -79,18 +79,13 @@ static void forward(struct ht_node *n, const struct ht_run *run)
         surrogate(n, q);
         return;
     }
-    bool observe = ht_quantizer_observes(q, run->mode);
+    if (ht_quantizer_observes(q, run->mode))
+        ht_quantizer_observe(q, x, length);
     for (size_t c = 0; c < q->channels; c++) {
-        if (observe) {
-            struct ht_range_stats stats = ht_range_measure(x + c * length, length);
-            q->range->observe(q, c, &stats);
-        }
         struct ht_rounder r = ht_quantizer_rounder(q, c);
         ht_quantize_row(&r, x + c * length, q->scale[c], length, n->value + c * length);
         n->scale[c] = q->scale[c];
     }
-    if (observe)
-        q->ready[0] = 1;
     if (n->residual)
         keep_residual(n, q);
 }
@@ -121,8 +116,7 @@ static void backward(struct ht_node *n, const struct ht_run *run)
             }
         }
         if (q->range->learned)
-            ht_grad_put(n, 1, c,
-                        ht_quantizer_scale_gradient(q, sum, rows_per_channel * n->cols, r.hi));
+            ht_grad_put(n, 1, c, ht_quantizer_scale_gradient(q, sum, n->rows, n->cols, r.hi));
     }
 }
 

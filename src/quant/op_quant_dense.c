@@ -68,6 +68,8 @@ static enum ht_status infer(struct ht_node *n, struct ht_error *err)
                   "the weights must be quantized, with one scale or one per row");
     HT_OP_REQUIRE(n, err, x->cols == w->cols, "weights and input do not fit");
     HT_OP_REQUIRE(n, err, !(s->has_bias && s->has_batchnorm), "bias or batchnorm, not both");
+    HT_OP_REQUIRE(n, err, s->out || (isinf(s->clamp_lo) && isinf(s->clamp_hi)),
+                  "a real output has no activation");
     for (int i = FIRST_AFFINE; i < scale_input(s); i++)
         HT_OP_REQUIRE(n, err, n->in[i]->rows == 1 && n->in[i]->cols == w->rows,
                       "bias, gamma and beta are [1, out]");
@@ -230,13 +232,14 @@ static void apply_batchnorm(struct ht_node *n, const struct work *k, const struc
         for (size_t j = 0; j < n->cols; j++)
             k->value[b * n->cols + j] = (ht_real)k->acc[b * n->cols + j] * k->scale[j];
     batch_statistics(n, k);
-    ht_real unbiased = n->rows > 1 ? (ht_real)n->rows / (ht_real)(n->rows - 1) : 1;
+    const ht_real unbiased = n->rows > 1 ? (ht_real)n->rows / (ht_real)(n->rows - 1) : 0;
     for (size_t j = 0; j < n->cols; j++) {
         inverse_sigma[j] = (ht_real)(1 / sqrt((double)k->var[j] + (double)s->epsilon));
         if (run->mode != HT_MODE_TRAIN)
             continue;
         s->running_mean[j] += s->momentum * (k->mean[j] - s->running_mean[j]);
-        s->running_var[j] += s->momentum * (k->var[j] * unbiased - s->running_var[j]);
+        if (n->rows > 1) /* one row tells nothing of the variance */
+            s->running_var[j] += s->momentum * (k->var[j] * unbiased - s->running_var[j]);
     }
     for (size_t b = 0; b < n->rows; b++) {
         ht_real *value = k->value + b * n->cols, *normalized = saved_normalized(n) + b * n->cols;
@@ -345,11 +348,11 @@ static void backward_output(struct ht_node *n, ht_real *dv)
             sum += q->estimator->scale(units, n->value + at, n->grad + at, n->cols, r.lo, r.hi);
         q->estimator->input(units, n->grad + at, n->cols, r.lo, r.hi, dv + at);
         for (size_t j = 0; j < n->cols; j++)
-            dv[at + j] = units[j] > lo && units[j] < hi ? dv[at + j] : 0;
+            dv[at + j] = ((units[j] > lo) & (units[j] < hi)) ? dv[at + j] : 0;
     }
-    /* LSQ counts the features of a layer, not those times the batch. */
     if (q->range->learned)
-        ht_grad_put(n, scale_input(s), 0, ht_quantizer_scale_gradient(q, sum, n->cols, r.hi));
+        ht_grad_put(n, scale_input(s), 0,
+                    ht_quantizer_scale_gradient(q, sum, n->rows, n->cols, r.hi));
 }
 
 /* sum[j] = sum over b of dv, dot[j] = sum over b of dv * normalized (NULL without batchnorm). */

@@ -16,31 +16,37 @@ enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantiz
         return ht_fail(err, HT_ERR_CONFIG, "unknown range '%s'", spec->range);
     if (!q->estimator)
         return ht_fail(err, HT_ERR_CONFIG, "unknown estimator '%s'", spec->estimator);
-    q->rounding = strcmp(spec->rounding, "floor") == 0 ? HT_ROUND_FLOOR : HT_ROUND_NEAREST_EVEN;
+    const bool floor = strcmp(spec->rounding, "floor") == 0;
+    if (!floor && strcmp(spec->rounding, "nearest_even") != 0)
+        return ht_fail(err, HT_ERR_CONFIG, "unknown rounding '%s'", spec->rounding);
+    if (floor && q->grid.step != 1)
+        return ht_fail(err, HT_ERR_CONFIG, "grid %s cannot round by floor", spec->grid);
+    if (of_weights && q->grid.lo < -127) /* docs/numerics.md, 1 */
+        return ht_fail(err, HT_ERR_CONFIG, "8-bit weights are narrow, without -128");
+    q->rounding = floor ? HT_ROUND_FLOOR : HT_ROUND_NEAREST_EVEN;
     q->momentum = (ht_real)spec->momentum;
     q->of_weights = of_weights;
     q->channels = of_weights && spec->per_channel ? rows : 1;
-    q->scale_gradient_factor = 1;
     return HT_OK;
 }
 
 static int declare(struct ht_params *p, const char *prefix, const char *name, size_t n,
-                   ht_real initial, ht_real minimum)
+                   unsigned flags, ht_real initial, ht_real minimum)
 {
     char full[96];
     snprintf(full, sizeof full, "%s.%s", prefix, name);
-    return ht_params_declare(p, full, 1, n, 0, initial, minimum);
+    return ht_params_declare(p, full, 1, n, flags, initial, minimum);
 }
 
 void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_params *params,
                           struct ht_params *state)
 {
-    q->scale_span = declare(q->range->learned ? params : state, prefix, "scale", q->channels, 1,
-                            HT_MIN_SCALE);
-    q->zero_point_span = declare(state, prefix, "zero_point", q->channels, 0, 0);
-    q->min_span = declare(state, prefix, "min", q->channels, 0, 0);
-    q->max_span = declare(state, prefix, "max", q->channels, 0, 0);
-    q->ready_span = declare(state, prefix, "ready", 1, 0, 0);
+    q->scale_span = declare(q->range->learned ? params : state, prefix, "scale", q->channels,
+                            HT_SPAN_RELATIVE, 1, HT_MIN_SCALE);
+    q->zero_point_span = declare(state, prefix, "zero_point", q->channels, 0, 0, 0);
+    q->min_span = declare(state, prefix, "min", q->channels, 0, 0, 0);
+    q->max_span = declare(state, prefix, "max", q->channels, 0, 0, 0);
+    q->ready_span = declare(state, prefix, "ready", 1, 0, 0, 0);
 }
 
 static ht_real *span_value(const struct ht_params *p, int span)
@@ -71,7 +77,7 @@ struct ht_rounder ht_quantizer_rounder(const struct ht_quantizer *q, size_t chan
 
 bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode)
 {
-    if (mode == HT_MODE_SURROGATE)
+    if (mode == HT_MODE_SURROGATE || q->fixed)
         return false;
     if (q->of_weights && q->ready[0] == 0)
         return true;
@@ -88,10 +94,22 @@ int ht_quantizer_bound(const struct ht_quantizer *q)
     return q->grid.hi > -q->grid.lo ? q->grid.hi : -q->grid.lo;
 }
 
-ht_real ht_quantizer_scale_gradient(const struct ht_quantizer *q, ht_real sum, size_t elements,
-                                    ht_real hi)
+void ht_quantizer_observe(struct ht_quantizer *q, const ht_real *x, size_t length)
 {
-    if (q->scale_gradient_factor != 1)
+    for (size_t c = 0; c < q->channels; c++) {
+        struct ht_range_stats stats = ht_range_measure(x + c * length, length);
+        q->range->observe(q, c, &stats);
+    }
+    q->ready[0] = 1;
+}
+
+/* LSQ counts the weights that share the scale, but the features of a layer, not those times the
+ * batch: the loss is a mean over the batch already (Esser et al. 2020, sec. 2.2). */
+ht_real ht_quantizer_scale_gradient(const struct ht_quantizer *q, ht_real sum, size_t rows,
+                                    size_t cols, ht_real hi)
+{
+    size_t elements = q->of_weights && q->channels == 1 ? rows * cols : cols;
+    if (q->scale_gradient_factor != 0)
         return sum * q->scale_gradient_factor;
     return sum * (ht_real)q->estimator->scale_factor(elements, hi > 1 ? hi : 1);
 }

@@ -28,7 +28,8 @@ struct ht_quantizer {
     ht_real momentum;
     bool of_weights; /* weights are seen whole each time; activations batch by batch */
     size_t channels; /* 1, or rows of the weights */
-    ht_real scale_gradient_factor; /* 1; tests of the bare derivative set their own */
+    bool fixed;      /* its range is known and no longer observed: a network's input */
+    ht_real scale_gradient_factor; /* 0: the estimator's; tests of the bare derivative set 1 */
     /* Spans in the model's parameters (scale, when learned) and state (the others). */
     int scale_span, zero_point_span, min_span, max_span, ready_span;
     ht_real *scale, *zero_point; /* [channels]; zero_point is whole */
@@ -54,10 +55,13 @@ bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode);
 /* The largest |level - zero_point| that can occur, whatever the zero point. */
 int ht_quantizer_bound(const struct ht_quantizer *q);
 
-/* Where the scale's gradient goes: sum over dy * dy/dscale, times the estimator's factor;
- * `elements` share the scale. */
-ht_real ht_quantizer_scale_gradient(const struct ht_quantizer *q, ht_real sum, size_t elements,
-                                    ht_real hi);
+/* Measures x [channels, length] and sets scale and zero point, whatever the mode. */
+void ht_quantizer_observe(struct ht_quantizer *q, const ht_real *x, size_t length);
+
+/* The scale's gradient: sum over dy * dy/dscale, times the estimator's factor, of a tensor
+ * [rows, cols] whose largest level is hi. */
+ht_real ht_quantizer_scale_gradient(const struct ht_quantizer *q, ht_real sum, size_t rows,
+                                    size_t cols, ht_real hi);
 
 /* --- ops --- */
 

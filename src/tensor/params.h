@@ -12,6 +12,10 @@
 
 enum ht_span_flag {
     HT_SPAN_DECAY = 1, /* weight decay applies: weights, never biases, BN or scales */
+    /* Adam's steps are shares of the value: for scales. Adam divides a gradient by its own size, so
+     * that a plain step would be the same for a scale of 0.001 and one of 0.1, and LSQ's gradient
+     * scale (its sec. 2.2) would have no effect. */
+    HT_SPAN_RELATIVE = 2,
 };
 
 struct ht_span {

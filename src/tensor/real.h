@@ -16,29 +16,29 @@ typedef double ht_acc;
 #define HT_REAL_EXACT_MAX 9007199254740992.0
 /* Adding and subtracting this rounds |x| < 2^51 to the nearest integer, ties to even. */
 #define HT_REAL_ROUND_MAGIC 6755399441055744.0
-#define ht_exp   exp
-#define ht_log   log
-#define ht_log1p log1p
-#define ht_tanh  tanh
-#define ht_erf   erf
-#define ht_sqrt  sqrt
-#define ht_fabs  fabs
-#define ht_floor floor
+#define ht_exp              exp
+#define ht_log              log
+#define ht_log1p            log1p
+#define ht_tanh             tanh
+#define ht_erf              erf
+#define ht_sqrt             sqrt
+#define ht_fabs             fabs
+#define ht_floor            floor
 #else
 typedef float ht_real;
 typedef int32_t ht_acc;
-#define HT_REAL_EPSILON 1.1920929e-07f
-#define HT_REAL_EXACT_MAX 16777216.0
+#define HT_REAL_EPSILON     1.1920929e-07f
+#define HT_REAL_EXACT_MAX   16777216.0
 /* Adding and subtracting this rounds |x| < 2^22 to the nearest integer, ties to even. */
 #define HT_REAL_ROUND_MAGIC 12582912.0f
-#define ht_exp   expf
-#define ht_log   logf
-#define ht_log1p log1pf
-#define ht_tanh  tanhf
-#define ht_erf   erff
-#define ht_sqrt  sqrtf
-#define ht_fabs  fabsf
-#define ht_floor floorf
+#define ht_exp              expf
+#define ht_log              logf
+#define ht_log1p            log1pf
+#define ht_tanh             tanhf
+#define ht_erf              erff
+#define ht_sqrt             sqrtf
+#define ht_fabs             fabsf
+#define ht_floor            floorf
 #endif
 
 #endif

@@ -1,12 +1,15 @@
 #include "train/checkpoint.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "io/container.h"
+#include "io/file.h"
 
 /* Fields of the progress state as attributes of the root group. */
 static const struct {
@@ -152,6 +155,24 @@ enum ht_status ht_checkpoint_load(const char *path, struct ht_model *model,
         status = ht_container_get_text(r, "/experiment", experiment, err);
     ht_container_close(r);
     return status;
+}
+
+enum ht_status ht_checkpoint_find(const char *path, char found[HT_PATH_LENGTH + 64],
+                                  struct ht_error *err)
+{
+    static const char *const names[] = {"best", "last", "previous"};
+    struct stat s;
+    if (stat(path, &s) != 0)
+        return ht_fail(err, HT_ERR_MODEL, "%s: %s", path, strerror(errno));
+    snprintf(found, HT_PATH_LENGTH + 64, "%s", path);
+    if (!S_ISDIR(s.st_mode))
+        return HT_OK;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(found, HT_PATH_LENGTH + 64, "%s/checkpoints/%s.h5", path, names[i]);
+        if (ht_file_exists(found))
+            return HT_OK;
+    }
+    return ht_fail(err, HT_ERR_MODEL, "%s: no checkpoint in this folder", path);
 }
 
 enum ht_status ht_checkpoint_experiment(const char *path, char **ret, struct ht_error *err)

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "config/experiment.h"
 #include "layers/model.h"
 #include "optim/optimizer.h"
 
@@ -34,6 +35,11 @@ enum ht_status ht_checkpoint_save(const char *path, const struct ht_model *model
 enum ht_status ht_checkpoint_load(const char *path, struct ht_model *model,
                                   struct ht_optimizer *optimizer, struct ht_progress_state *state,
                                   char **experiment, struct ht_error *err);
+
+/* The checkpoint that a path means: the file itself, or the best, else last, else previous one of a
+ * run folder. HT_ERR_MODEL when there is none. */
+enum ht_status ht_checkpoint_find(const char *path, char found[HT_PATH_LENGTH + 64],
+                                  struct ht_error *err);
 
 /* Only the resolved experiment of a checkpoint; *ret owned. */
 enum ht_status ht_checkpoint_experiment(const char *path, char **ret, struct ht_error *err);

@@ -95,12 +95,25 @@ static enum ht_status make_jobs(struct plan *p, const struct ht_experiment *base
         *e = p->variants[i / (size_t)seeds];
         e->seed = base->seed + i % (size_t)seeds;
         e->n_variants = 0;
-        snprintf(e->name, HT_NAME_LENGTH, "%.40s-seed%llu", p->variants[i / (size_t)seeds].name,
+        snprintf(e->name, HT_NAME_LENGTH, "%.37s-seed%llu", p->variants[i / (size_t)seeds].name,
                  (unsigned long long)e->seed);
         length = snprintf(e->run.dir, HT_PATH_LENGTH, "%s/%s", base->run.dir, base->name);
         if (length >= HT_PATH_LENGTH)
             return ht_fail(err, HT_ERR_CONFIG, "run.dir is too long");
     }
+    return HT_OK;
+}
+
+/* Each job has its own folder, so no two may have one name: --bits 8,8, or names that only differ
+ * where they are cut. */
+static enum ht_status check_names(const struct plan *p, size_t seeds, struct ht_error *err)
+{
+    for (size_t i = 0; i < p->n_variants; i++)
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(p->jobs[i * seeds].experiment.name, p->jobs[k * seeds].experiment.name) == 0)
+                return ht_fail(err, HT_ERR_CONFIG, "variants %s and %s would share the run folder %s",
+                               p->variants[k].name, p->variants[i].name,
+                               p->jobs[i * seeds].experiment.name);
     return HT_OK;
 }
 
@@ -217,6 +230,8 @@ enum ht_status ht_compare(struct ht_compare_row **rows, size_t *n, const struct 
     enum ht_status status = list_variants(&p, config, options, err);
     if (status == HT_OK)
         status = make_jobs(&p, ht_config_experiment(config), options->seeds, err);
+    if (status == HT_OK)
+        status = check_names(&p, seeds, err);
     /* One look at the data here: bad data is told once, before any process is started. */
     if (status == HT_OK)
         status = ht_setup_dataset(&d, &p.jobs[0].experiment, err);

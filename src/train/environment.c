@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -49,8 +50,22 @@ static json_t *vector_extensions(void)
     return list;
 }
 
+void ht_environment_experiment_file(const struct ht_experiment *e, char path[HT_PATH_LENGTH])
+{
+    char here[HT_PATH_LENGTH] = "";
+    int n;
+    if (e->path[0] == '/')
+        n = snprintf(path, HT_PATH_LENGTH, "%s", e->path);
+    else if (getcwd(here, sizeof here))
+        n = snprintf(path, HT_PATH_LENGTH, "%s/%s", here, e->path);
+    else
+        n = HT_PATH_LENGTH;
+    if (n >= HT_PATH_LENGTH)
+        path[0] = '\0';
+}
+
 void ht_environment_print(const struct ht_experiment *e, const struct ht_dataset *d,
-                          struct ht_text *out)
+                          const char *experiment_file, struct ht_text *out)
 {
     char cpu[256], system[256] = "unknown";
     struct ht_kernels kernels;
@@ -76,6 +91,8 @@ void ht_environment_print(const struct ht_experiment *e, const struct ht_dataset
     json_object_set_new(o, "seed", json_integer((json_int_t)e->seed));
     json_object_set_new(o, "data", json_string(d->name));
     json_object_set_new(o, "data_sha256", json_string(d->hash));
+    if (experiment_file)
+        json_object_set_new(o, "experiment_file", json_string(experiment_file));
     char *text = json_dumps(o, JSON_INDENT(2));
     if (text)
         ht_text_printf(out, "%s\n", text);

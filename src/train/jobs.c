@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -46,8 +47,10 @@ static void tell(int out, const struct message *m)
     size_t left = sizeof *m;
     while (left) {
         ssize_t n = write(out, p, left);
-        if (n < 0 && errno != EINTR)
-            return; /* the parent is gone; it is not waiting for news */
+        if (n < 0 && errno != EINTR) {
+            raise(SIGTERM); /* the parent is gone: stop too, with a checkpoint, as it would ask */
+            return;
+        }
         if (n > 0) {
             p += n;
             left -= (size_t)n;

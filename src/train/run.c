@@ -65,22 +65,25 @@ static enum ht_status write_text(const char *folder, const char *name, const str
     return ht_file_write_atomic(path, ht_text_str(text), text->len, err);
 }
 
-static enum ht_status prepare_folder(const struct ht_experiment *e, const char *folder, bool resume,
-                                     const struct ht_text *environment,
-                                     char moved[HT_PATH_LENGTH], struct ht_error *err)
+static enum ht_status prepare_folder(const struct ht_experiment *e, const struct ht_dataset *d,
+                                     const char *folder, bool resume, char moved[HT_PATH_LENGTH],
+                                     struct ht_error *err)
 {
-    char checkpoints[HT_PATH_LENGTH + 64];
-    struct ht_text config = {0};
+    char checkpoints[HT_PATH_LENGTH + 64], file[HT_PATH_LENGTH];
+    struct ht_text config = {0}, environment = {0};
     enum ht_status status = resume ? HT_OK : move_aside(folder, moved, err);
     snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", folder);
     if (status == HT_OK)
         status = ht_make_directories(checkpoints, err);
     ht_experiment_print(e, &config);
+    ht_environment_experiment_file(e, file);
+    ht_environment_print(e, d, file, &environment);
     if (status == HT_OK)
         status = write_text(folder, "config.yaml", &config, err);
     if (status == HT_OK)
-        status = write_text(folder, "environment.json", environment, err);
+        status = write_text(folder, "environment.json", &environment, err);
     ht_text_finish(&config);
+    ht_text_finish(&environment);
     return status;
 }
 
@@ -195,6 +198,17 @@ static size_t float_bytes(const struct ht_model *m)
     return n * sizeof(float);
 }
 
+/* A run that was complete when it was resumed has trained nothing now: its speed is what its earlier
+ * result says. */
+static void keep_speed(struct ht_run_result *r, double samples)
+{
+    struct ht_run_result earlier;
+    if (samples > 0 || ht_run_result_read(&earlier, r->run_dir, NULL) != HT_OK)
+        return;
+    r->train_seconds = earlier.train_seconds;
+    r->samples_per_s = earlier.samples_per_s;
+}
+
 static enum ht_status finish_run(struct ht_run_result *r, const struct ht_experiment *e,
                                  struct ht_trainer *t, const struct ht_dataset *d,
                                  struct ht_error *err)
@@ -212,6 +226,7 @@ static enum ht_status finish_run(struct ht_run_result *r, const struct ht_experi
     r->integer_score = (double)NAN;
     ht_trainer_speed(t, &r->train_seconds, &samples);
     r->samples_per_s = r->train_seconds > 0 ? samples / r->train_seconds : 0;
+    keep_speed(r, samples);
     enum ht_status status = ht_trainer_restore_best(t, err);
     if (status != HT_OK)
         return status;
@@ -240,6 +255,7 @@ enum ht_status ht_run_train(struct ht_run_result *ret, const struct ht_experimen
     struct ht_dataset *d = NULL;
     struct ht_trainer *t = NULL;
     struct ht_text environment = {0};
+    struct ht_kernels kernels;
     bool found = false;
     if (moved)
         moved[0] = '\0';
@@ -249,15 +265,20 @@ enum ht_status ht_run_train(struct ht_run_result *ret, const struct ht_experimen
     ret->weight_bits = ht_experiment_quantized(e) ? e->quant.weights.bits : 32;
     ret->activation_bits = ht_experiment_quantized(e) ? e->quant.activations.bits : 32;
     ht_run_folder(e, ret->run_dir);
-    enum ht_status status = ht_setup_dataset(&d, e, err);
+    enum ht_status status = ht_run_kernels(&kernels, err); /* told now, not after the training */
     if (status == HT_OK)
-        ht_environment_print(e, d, &environment);
+        status = ht_setup_dataset(&d, e, err);
+    if (status == HT_OK)
+        ht_environment_print(e, d, NULL, &environment);
     if (status == HT_OK)
         status = ht_trainer_create(&t, e, d, ret->run_dir, ht_text_str(&environment), err);
-    if (status == HT_OK)
-        status = prepare_folder(e, ret->run_dir, resume, &environment, moved, err);
+    /* All that can refuse comes before the folder is touched. */
     if (status == HT_OK && resume)
         status = ht_trainer_resume(t, &found, err);
+    if (status == HT_OK && !found)
+        status = ht_trainer_start(t, err);
+    if (status == HT_OK)
+        status = prepare_folder(e, d, ret->run_dir, resume, moved, err);
     if (status == HT_OK && !found)
         status = ht_metrics_truncate(ret->run_dir, 0, err);
     if (status == HT_OK)

@@ -2,46 +2,120 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
+
+#include <jansson.h>
 
 #include "base/alloc.h"
 #include "io/file.h"
 #include "train/checkpoint.h"
 #include "train/setup.h"
 
-static bool is_folder(const char *path)
+/* --- where a user's descriptor is: its path in the experiment is relative to the experiment's file,
+ * and a run folder or a model may lie anywhere --- */
+
+static bool holds(const char *folder, const char *name)
 {
-    struct stat s;
-    return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
+    char path[2 * HT_PATH_LENGTH + 64];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return ht_file_exists(path);
 }
 
-static enum ht_status find_checkpoint(const char *path, char found[HT_PATH_LENGTH + 64],
-                                      struct ht_error *err)
+static void cut_last_name(char *path)
 {
-    static const char *const names[] = {"best", "last", "previous"};
-    snprintf(found, HT_PATH_LENGTH + 64, "%s", path);
-    if (!is_folder(path))
-        return HT_OK;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        snprintf(found, HT_PATH_LENGTH + 64, "%s/checkpoints/%s.h5", path, names[i]);
-        if (ht_file_exists(found))
-            return HT_OK;
+    char *slash = strrchr(path, '/');
+    if (slash)
+        slash[slash == path] = '\0';
+    else
+        snprintf(path, HT_PATH_LENGTH, ".");
+}
+
+/* The experiment's folder as the environment.json in `folder` tells it; false without. */
+static bool recorded_folder(const char *folder, char found[HT_PATH_LENGTH])
+{
+    char path[HT_PATH_LENGTH + 64], *text;
+    size_t size;
+    snprintf(path, sizeof path, "%s/environment.json", folder);
+    if (ht_file_read(path, 1 << 20, &text, &size, NULL) != HT_OK)
+        return false;
+    json_t *o = json_loadb(text, size, 0, NULL);
+    const char *file = json_string_value(json_object_get(o, "experiment_file"));
+    bool ok = file && *file == '/' && strlen(file) < HT_PATH_LENGTH;
+    if (ok) {
+        snprintf(found, HT_PATH_LENGTH, "%s", file);
+        cut_last_name(found);
     }
-    return ht_fail(err, HT_ERR_MODEL, "%s: no checkpoint in this folder", path);
+    json_decref(o);
+    ht_free(text);
+    return ok;
 }
 
-static enum ht_status open_experiment(struct ht_session *s, const char *text, const char *label,
-                                      const char *data, struct ht_error *err)
+/* Tried in order: what the run folder says, the working directory, the folders above the file. */
+static void find_base(const char *file, const char *name, char base[HT_PATH_LENGTH])
+{
+    char folder[HT_PATH_LENGTH];
+    snprintf(folder, sizeof folder, "%s", file);
+    for (int level = 0; level < 2; level++) {
+        cut_last_name(folder);
+        if (recorded_folder(folder, base) && holds(base, name))
+            return;
+    }
+    snprintf(base, HT_PATH_LENGTH, ".");
+    if (holds(base, name))
+        return;
+    snprintf(folder, sizeof folder, "%s", file);
+    while (strcmp(folder, "/") != 0 && strcmp(folder, ".") != 0) {
+        cut_last_name(folder);
+        if (holds(folder, name)) {
+            snprintf(base, HT_PATH_LENGTH, "%s", folder);
+            return;
+        }
+    }
+}
+
+static bool is_relative_path(const char *name)
+{
+    size_t n = strlen(name);
+    return name[0] != '/' && n > 5 && strcmp(name + n - 5, ".yaml") == 0;
+}
+
+/* --- */
+
+static enum ht_status parse_experiment(struct ht_session *s, const char *text, const char *label,
+                                       const char *data, struct ht_error *err)
 {
     char override[HT_PATH_LENGTH + 16];
     const char *overrides[] = {override};
     snprintf(override, sizeof override, "data.name=%s", data ? data : "");
+    ht_config_destroy(s->config);
+    s->config = NULL;
     enum ht_status status = ht_config_parse(&s->config, label, text, strlen(text), overrides,
                                             data ? 1 : 0, NULL, err);
     if (status != HT_OK)
-        return ht_error_prefix(err, HT_ERR_MODEL, "%s: the experiment inside does not load", label);
+        return ht_error_prefix(err, data ? HT_ERR_CONFIG : HT_ERR_MODEL,
+                               "%s: the experiment inside does not load", label);
     s->experiment = ht_config_experiment(s->config);
-    status = ht_setup_dataset(&s->dataset, s->experiment, err);
+    return HT_OK;
+}
+
+/* data: another dataset's name, or a path from the working directory; NULL: the model's own. */
+static enum ht_status open_experiment(struct ht_session *s, const char *text, const char *file,
+                                      const char *data, struct ht_error *err)
+{
+    char base[HT_PATH_LENGTH] = ".", label[2 * HT_PATH_LENGTH];
+    enum ht_status status = parse_experiment(s, text, file, data, err);
+    if (status != HT_OK)
+        return status;
+    if (data || is_relative_path(s->experiment->data.name)) {
+        /* The label's folder is what the descriptor's path starts from. */
+        if (!data)
+            find_base(file, s->experiment->data.name, base);
+        snprintf(label, sizeof label, "%s/experiment", base);
+        status = parse_experiment(s, text, label, data, err);
+    }
+    if (status == HT_OK)
+        status = ht_setup_dataset(&s->dataset, s->experiment, err);
+    if (status != HT_OK && !data && is_relative_path(s->experiment ? s->experiment->data.name : ""))
+        return ht_error_prefix(err, status, "%s: its dataset is not found", file);
     if (status == HT_OK)
         status = ht_objective_init(&s->objective, s->experiment, s->dataset, err);
     return status;
@@ -52,7 +126,7 @@ enum ht_status ht_session_from_checkpoint(struct ht_session *s, const char *path
 {
     char checkpoint[HT_PATH_LENGTH + 64], *text = NULL;
     memset(s, 0, sizeof *s);
-    enum ht_status status = find_checkpoint(path, checkpoint, err);
+    enum ht_status status = ht_checkpoint_find(path, checkpoint, err);
     if (status == HT_OK)
         status = ht_checkpoint_experiment(checkpoint, &text, err);
     if (status == HT_OK)
@@ -68,10 +142,10 @@ enum ht_status ht_session_from_checkpoint(struct ht_session *s, const char *path
 }
 
 enum ht_status ht_session_from_model(struct ht_session *s, const struct ht_qmodel *model,
-                                     const char *data, struct ht_error *err)
+                                     const char *path, const char *data, struct ht_error *err)
 {
     memset(s, 0, sizeof *s);
-    enum ht_status status = open_experiment(s, model->experiment, model->name, data, err);
+    enum ht_status status = open_experiment(s, model->experiment, path, data, err);
     if (status == HT_OK && (s->dataset->features != model->input.features ||
                             s->objective.outputs != model->outputs))
         status = ht_fail(err, HT_ERR_DATA, "%s has %zu features and %zu outputs, the model %zu and %zu",

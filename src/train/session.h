@@ -17,10 +17,10 @@ struct ht_session {
 /* path: a run folder (its best checkpoint, else its last) or a checkpoint. */
 enum ht_status ht_session_from_checkpoint(struct ht_session *s, const char *path,
                                           struct ht_error *err);
-/* The experiment that an integer model was trained from, on its own data or on another dataset
- * (data NULL or a name). */
+/* The experiment that the integer model in the file `path` was trained from, on its own data or on
+ * another dataset (data NULL or a name). */
 enum ht_status ht_session_from_model(struct ht_session *s, const struct ht_qmodel *model,
-                                     const char *data, struct ht_error *err);
+                                     const char *path, const char *data, struct ht_error *err);
 void ht_session_finish(struct ht_session *s);
 
 #endif

@@ -83,6 +83,40 @@ static void run_file(const struct ht_trainer *t, const char *name, char path[HT_
     snprintf(path, HT_PATH_LENGTH + 64, "%s/checkpoints/%s.h5", t->run_dir, name);
 }
 
+static bool all_finite(const ht_real *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return false;
+    return true;
+}
+
+static enum ht_status diverged(const struct ht_trainer *t, const char *what, struct ht_error *err)
+{
+    char path[HT_PATH_LENGTH + 64];
+    run_file(t, "last", path);
+    return ht_fail(err, HT_ERR_DIVERGED,
+                   "training diverged: the %s is not finite in epoch %lld, step %lld; %s%s",
+                   what, (long long)t->state.epoch + 1, (long long)t->state.step + 1,
+                   ht_file_exists(path) ? "the last good checkpoint is " : "no checkpoint yet",
+                   ht_file_exists(path) ? path : "; try a smaller train.learning_rate");
+}
+
+/* Infinite weights can hide behind a clamp, and a second moment can overflow, while the loss stays
+ * finite; a checkpoint of that could not be loaded, so the good one before must stay. */
+static enum ht_status check_finite(const struct ht_trainer *t, struct ht_error *err)
+{
+    const struct ht_model *m = t->model;
+    if (!all_finite(m->params.value, m->params.n))
+        return diverged(t, "network's parameters", err);
+    if (!all_finite(m->state.value, m->state.n))
+        return diverged(t, "network's statistics", err);
+    for (int i = 0; i < t->optimizer->n_slots; i++)
+        if (!all_finite(t->optimizer->slots[i], m->params.n))
+            return diverged(t, "optimizer's state", err);
+    return HT_OK;
+}
+
 static enum ht_status save_as(const struct ht_trainer *t, const char *name, struct ht_error *err)
 {
     char path[HT_PATH_LENGTH + 64];
@@ -100,7 +134,8 @@ static enum ht_status save_last(const struct ht_trainer *t, struct ht_error *err
     run_file(t, "previous", previous);
     if (ht_file_exists(last)) {
         unlink(previous);
-        if (link(last, previous) != 0 && errno != EEXIST)
+        /* Some file systems have no links; there the newest is away until it is written. */
+        if (link(last, previous) != 0 && errno != EEXIST && rename(last, previous) != 0)
             return ht_fail_errno(err, "cannot keep the previous checkpoint", previous);
     }
     return save_as(t, "last", err);
@@ -145,17 +180,14 @@ enum ht_status ht_trainer_restore_best(struct ht_trainer *t, struct ht_error *er
 
 /* --- creation --- */
 
-static enum ht_status start_from(struct ht_trainer *t, struct ht_error *err)
+enum ht_status ht_trainer_start(struct ht_trainer *t, struct ht_error *err)
 {
     char path[HT_PATH_LENGTH + 64];
     if (!t->e->train.from[0])
         return HT_OK;
-    snprintf(path, sizeof path, "%s", t->e->train.from);
-    if (!ht_file_exists(path) || strstr(path, ".h5") == NULL)
-        snprintf(path, sizeof path, "%s/checkpoints/best.h5", t->e->train.from);
-    if (!ht_file_exists(path))
-        snprintf(path, sizeof path, "%s/checkpoints/last.h5", t->e->train.from);
-    enum ht_status status = ht_checkpoint_load_parameters(path, t->model, false, err);
+    enum ht_status status = ht_checkpoint_find(t->e->train.from, path, err);
+    if (status == HT_OK)
+        status = ht_checkpoint_load_parameters(path, t->model, false, err);
     return status == HT_OK ? HT_OK : ht_error_prefix(err, status, "train.from");
 }
 
@@ -183,8 +215,6 @@ enum ht_status ht_trainer_create(struct ht_trainer **ret, const struct ht_experi
     if (status == HT_OK && t->model->quantized)
         status = ht_setup_input_range(t->model, dataset, err);
     if (status == HT_OK)
-        status = start_from(t, err);
-    if (status == HT_OK)
         status = ht_setup_optimizer(&t->optimizer, &t->schedule, experiment, &t->model->params,
                                     err);
     if (status == HT_OK)
@@ -210,17 +240,6 @@ void ht_trainer_destroy(struct ht_trainer *t)
 }
 
 /* --- the loop --- */
-
-static enum ht_status diverged(const struct ht_trainer *t, const char *what, struct ht_error *err)
-{
-    char path[HT_PATH_LENGTH + 64];
-    run_file(t, "last", path);
-    return ht_fail(err, HT_ERR_DIVERGED,
-                   "training diverged: the %s is not finite in epoch %lld, step %lld; %s%s",
-                   what, (long long)t->state.epoch + 1, (long long)t->state.step + 1,
-                   ht_file_exists(path) ? "the last good checkpoint is " : "no checkpoint yet",
-                   ht_file_exists(path) ? path : "; try a smaller train.learning_rate");
-}
 
 static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *network,
                                   struct ht_error *err)

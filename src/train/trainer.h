@@ -35,12 +35,14 @@ struct ht_train_hooks {
 
 struct ht_trainer;
 
-/* experiment, dataset and run_dir are borrowed until destroy. Makes the model, starts it from
- * train.from if given. */
+/* experiment, dataset, run_dir and environment are borrowed until destroy. */
 enum ht_status ht_trainer_create(struct ht_trainer **ret, const struct ht_experiment *experiment,
                                  const struct ht_dataset *dataset, const char *run_dir,
                                  const char *environment, struct ht_error *err);
 void ht_trainer_destroy(struct ht_trainer *t);
+
+/* Before a training that is not resumed: takes the parameters of train.from, if given. */
+enum ht_status ht_trainer_start(struct ht_trainer *t, struct ht_error *err);
 
 /* Goes on from run_dir's last checkpoint; *found is false when there is none. */
 enum ht_status ht_trainer_resume(struct ht_trainer *t, bool *found, struct ht_error *err);

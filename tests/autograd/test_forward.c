@@ -30,8 +30,8 @@ static void run_op(const struct ht_op *op, const void *attr, int n_in, const str
             ht_params_declare(&params, "p", in[i].rows, in[i].cols, 0, 0, 0);
     ASSERT_OK(ht_params_allocate(&params, false, &err), err);
     for (int i = 0; i < n_in; i++)
-        nodes[i] = in[i].fixed ? ht_graph_param(g, &params, spans++)
-                               : ht_graph_input(g, in[i].cols);
+        nodes[i] =
+            in[i].fixed ? ht_graph_param(g, &params, spans++) : ht_graph_input(g, in[i].cols);
     struct ht_node *y = ht_graph_add(g, op, attr, n_in, nodes);
     ht_graph_keep(g, y);
     ASSERT_OK(ht_graph_plan(g, NULL, HT_PLAN_SEPARATE, &err), err);
@@ -72,27 +72,28 @@ static void assert_near(double given, double expected, double tolerance, const c
 Test(forward, dense)
 {
     ht_blas_init();
-    FOR_EACH_SHAPE (b, n)
-        for (size_t out = 1; out < 40; out += 18) {
-            fill(x, b * n, 1, -1, 1);
-            fill(w, out * n, 2, -1, 1);
-            struct input in[] = {{b, n, x, false}, {out, n, w, true}};
-            run_op(&ht_op_dense, NULL, 2, in, &eval, y);
-            for (size_t i = 0; i < b * out; i++) {
-                double sum = 0, size = 0;
-                for (size_t k = 0; k < n; k++) {
-                    sum += (double)x[i / out * n + k] * w[i % out * n + k];
-                    size += fabs((double)x[i / out * n + k] * w[i % out * n + k]);
-                }
-                /* n roundings of products and sums, in any order */
-                assert_near(y[i], sum, (double)n * FLT_EPSILON * size, "dense", i);
+    FOR_EACH_SHAPE(b, n)
+    for (size_t out = 1; out < 40; out += 18) {
+        fill(x, b * n, 1, -1, 1);
+        fill(w, out * n, 2, -1, 1);
+        struct input in[] = {{b, n, x, false}, {out, n, w, true}};
+        run_op(&ht_op_dense, NULL, 2, in, &eval, y);
+        for (size_t i = 0; i < b * out; i++) {
+            double sum = 0, size = 0;
+            for (size_t k = 0; k < n; k++) {
+                sum += (double)x[i / out * n + k] * w[i % out * n + k];
+                size += fabs((double)x[i / out * n + k] * w[i % out * n + k]);
             }
+            /* n roundings of products and sums, in any order */
+            assert_near(y[i], sum, (double)n * FLT_EPSILON * size, "dense", i);
         }
+    }
 }
 
 Test(forward, bias)
 {
-    FOR_EACH_SHAPE (b, n) {
+    FOR_EACH_SHAPE(b, n)
+    {
         fill(x, b * n, 1, -1, 1);
         fill(w, n, 2, -1, 1);
         struct input in[] = {{b, n, x, false}, {1, n, w, true}};
@@ -139,7 +140,8 @@ Test(forward, activations)
 {
     struct ht_attr_leaky_relu attr = {0.1f};
     for (size_t k = 0; k < 6; k++)
-        FOR_EACH_SHAPE (b, n) {
+        FOR_EACH_SHAPE(b, n)
+        {
             const char *name = activations[k].op->name;
             fill(x, b * n, 1, -10, 10);
             x[0] = b == 1 ? 0 : b == 2 ? 6 : 200;
@@ -181,7 +183,8 @@ Test(forward, activation_names)
 
 Test(forward, batchnorm)
 {
-    FOR_EACH_SHAPE (b, n) {
+    FOR_EACH_SHAPE(b, n)
+    {
         float gamma[70], beta[70], mean[70], var[70];
         fill(x, b * n, 1, -1, 3);
         fill(gamma, n, 2, 0.5, 2);
@@ -202,8 +205,7 @@ Test(forward, batchnorm)
                     m += x[i * n + j] / (double)b;
                 for (size_t i = 0; i < b; i++)
                     s += pow(x[i * n + j] - m, 2) / (double)b;
-                const double sigma =
-                    sqrt((mode == 1 ? s : var0) + (double)EPSILON);
+                const double sigma = sqrt((mode == 1 ? s : var0) + (double)EPSILON);
                 for (size_t i = 0; i < b; i++) {
                     const double centre = x[i * n + j] - (mode == 1 ? m : mean0);
                     /* 5 roundings; those of the difference grow by 1 / sigma */
@@ -229,8 +231,8 @@ Test(forward, batchnorm_by_hand)
     struct ht_attr_batchnorm attr = {0.1f, 1e-12f, mean, var};
     struct input in[] = {{3, 2, data, false}, {1, 2, gamma, true}, {1, 2, beta, true}};
     run_op(&ht_op_batchnorm, &attr, 3, in, &train, y);
-    const double expected[] = {-1.2247448714, 1 - 2 * 1.0190493307, 0, 1 - 2 * 0.3396831103,
-                               1.2247448714,  1 + 2 * 1.3587324410};
+    const double expected[] = {-1.2247448714,        1 - 2 * 1.0190493307, 0,
+                               1 - 2 * 0.3396831103, 1.2247448714,         1 + 2 * 1.3587324410};
     for (size_t i = 0; i < 6; i++)
         assert_near(y[i], expected[i], 1e-6, "y", i);
     assert_near(mean[0], 0.3, 1e-7, "mean", 0);
@@ -272,7 +274,8 @@ Test(forward, dropout)
     struct ht_attr_dropout attr = {0.3f, 2};
     for (size_t i = 0; i < MOST; i++)
         x[i] = (float)i - 2000.5f;
-    FOR_EACH_SHAPE (b, n) {
+    FOR_EACH_SHAPE(b, n)
+    {
         struct input in[] = {{b, n, x, false}};
         run_op(&ht_op_dropout, &attr, 1, in, &eval, y);
         cr_assert_eq(memcmp(x, y, b * n * sizeof *x), 0);
@@ -375,7 +378,8 @@ static void fill_classes(size_t b, size_t n)
 Test(forward, softmax_cross_entropy)
 {
     for (double e = 0; e < 0.3; e += 0.1)
-        FOR_EACH_SHAPE (b, n) {
+        FOR_EACH_SHAPE(b, n)
+        {
             struct ht_attr_softmax_cross_entropy attr = {(float)e};
             double expected = 0;
             fill(x, b * n, 1, -6, 6);
@@ -425,7 +429,8 @@ Test(forward, classes_out_of_range_make_the_loss_nan)
 
 Test(forward, mse)
 {
-    FOR_EACH_SHAPE (b, n) {
+    FOR_EACH_SHAPE(b, n)
+    {
         double expected = 0;
         fill(x, b * n, 1, -1, 1);
         fill(t, b * n, 2, -1, 1);
@@ -437,7 +442,8 @@ Test(forward, mse)
 
 Test(forward, bce)
 {
-    FOR_EACH_SHAPE (b, n) {
+    FOR_EACH_SHAPE(b, n)
+    {
         double expected = 0, of_classes = 0;
         fill(x, b * n, 1, -8, 8);
         fill(t, b * n, 2, 0, 1);
@@ -449,15 +455,15 @@ Test(forward, bce)
             continue;
         fill_classes(b, n);
         for (size_t i = 0; i < b * n; i++)
-            of_classes -=
-                log(sigmoid(i % n == (size_t)t[i / n] ? x[i] : -x[i])) / (double)(b * n);
+            of_classes -= log(sigmoid(i % n == (size_t)t[i / n] ? x[i] : -x[i])) / (double)(b * n);
         ASSERT_LOSS(loss_of(&ht_op_bce, NULL, b, n, 1), of_classes, 8);
     }
 }
 
 Test(forward, squared_hinge)
 {
-    FOR_EACH_SHAPE (b, n) {
+    FOR_EACH_SHAPE(b, n)
+    {
         double expected = 0;
         fill(x, b * n, 1, -2, 2);
         fill_classes(b, n);

@@ -288,9 +288,12 @@ static struct ht_node *value_used_often(struct ht_graph *g, const struct ht_para
     struct ht_node *a = test_add(g, &ht_op_gelu, NULL, h, NULL, NULL);
     struct ht_node *b = test_add(g, &ht_op_sigmoid, NULL, h, NULL, NULL);
     struct ht_node *c = test_add(g, &ht_op_dense, NULL, h, h, NULL); /* [5, 5], twice in one op */
-    struct ht_node *d = test_add(g, &ht_op_dense, NULL, c, test_add(g, &ht_op_dense, NULL, a, b, NULL), NULL);
-    struct ht_node *weighed = test_add(g, &ht_op_dense, NULL, test_weigh(g, d), test_weigh(g, c), NULL);
-    return test_add(g, &ht_op_dense, NULL, use_all(g, p, h), weighed, NULL); /* a product of scalars */
+    struct ht_node *d =
+        test_add(g, &ht_op_dense, NULL, c, test_add(g, &ht_op_dense, NULL, a, b, NULL), NULL);
+    struct ht_node *weighed =
+        test_add(g, &ht_op_dense, NULL, test_weigh(g, d), test_weigh(g, c), NULL);
+    return test_add(g, &ht_op_dense, NULL, use_all(g, p, h), weighed,
+                    NULL); /* a product of scalars */
 }
 
 static struct ht_node *parameter_used_often(struct ht_graph *g, const struct ht_params *p,

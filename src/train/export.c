@@ -1,0 +1,65 @@
+#include "train/export.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/text.h"
+
+enum ht_status ht_export_check_format(const char *format, struct ht_error *err)
+{
+    static const char *const formats[] = {"hdf5", "onnx", "c", "safetensors"};
+    const size_t n = sizeof formats / sizeof *formats;
+    if (strcmp(format, formats[0]) == 0)
+        return HT_OK;
+    for (size_t i = 1; i < n; i++)
+        if (strcmp(format, formats[i]) == 0)
+            return ht_fail(err, HT_ERR_CONFIG, "export to %s is not built yet", format);
+    const char *near = ht_nearest_name(format, formats, n);
+    return ht_fail(err, HT_ERR_CONFIG,
+                   "unknown export format '%s'%s%s%s; there are hdf5, onnx, c, safetensors", format,
+                   near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+}
+
+enum ht_status ht_export_model(struct ht_export_report *ret, struct ht_session *s, const char *path,
+                               struct ht_error *err)
+{
+    static const char *const splits[] = {"train", "validation", "test"};
+    struct ht_qmodel *lowered = NULL, *loaded = NULL;
+    struct ht_network network = {0};
+    struct ht_kernels kernels;
+    struct ht_evaluation validation = {.score = NAN};
+    const enum ht_split split = ht_evaluation_split(s->dataset);
+    memset(ret, 0, sizeof *ret);
+    ret->split = splits[split];
+    if (!s->model->quantized)
+        return ht_fail(err, HT_ERR_CONFIG, "%s is a float32 network: it has no integer form",
+                       s->experiment->name);
+    enum ht_status status = ht_run_kernels(&kernels, err);
+    if (status == HT_OK)
+        status = ht_network_init(&network, s->model, &s->objective, 256, true, false, err);
+    if (status == HT_OK && s->dataset->count[HT_VALIDATION])
+        ht_evaluate(&validation, &network, &s->objective, s->dataset, HT_VALIDATION);
+    if (status == HT_OK)
+        status = ht_run_lower(&lowered, s->experiment, s->model, &s->objective, s->dataset,
+                              validation.score, err);
+    if (status == HT_OK)
+        status = ht_qmodel_save(lowered, path, err);
+    if (status == HT_OK)
+        status = ht_qmodel_load(&loaded, path, err);
+    if (status == HT_OK)
+        status = ht_evaluate_parity(&ret->parity, &network, loaded, &s->objective, &kernels,
+                                    s->dataset, split, err);
+    if (status == HT_OK) {
+        ret->model_bytes = ht_qmodel_bytes(loaded);
+        if (ret->parity.mismatched_outputs)
+            status = ht_fail(err, HT_ERR_THRESHOLD,
+                             "%zu of %zu outputs differ between fake-quant and integer path, first "
+                             "at sample %zu",
+                             ret->parity.mismatched_outputs, ret->parity.outputs_compared,
+                             ret->parity.first_mismatch);
+    }
+    ht_network_finish(&network);
+    ht_qmodel_destroy(lowered);
+    ht_qmodel_destroy(loaded);
+    return status;
+}
