@@ -34,7 +34,7 @@ static enum ht_status train_config(const struct ht_config *config,
 {
     struct ht_run_result r;
     struct bridge bridge = {options};
-    const struct ht_train_hooks hooks = {on_event, &bridge, options->stop};
+    const struct ht_train_hooks hooks = {on_event, &bridge, options->stop, NULL};
     enum ht_status status =
         ht_run_train(&r, ht_config_experiment(config), options->resume != 0, &hooks, NULL, err);
     if (status != HT_OK && status != HT_ERR_THRESHOLD)

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -238,13 +239,24 @@ static enum ht_status run_command(int argc, char **argv, struct ht_error *err)
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write, exit 5, not a death */
+    signal(SIGXFSZ, SIG_IGN); /* so is the largest size that a file may have */
     return c->run(&cli, err);
+}
+
+/* A stream that is closed would give its number to the next file that is opened, and talk would end
+ * in a checkpoint. It gets a file that cannot be used instead, so that writing fails as it should. */
+static void guard_streams(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) < 0)
+            return;
 }
 
 int main(int argc, char **argv)
 {
     struct ht_error err = {0};
     enum ht_status status = HT_OK;
+    guard_streams();
     if (argc < 2) {
         print_help(stderr);
         return HT_ERR_CONFIG;

@@ -10,13 +10,24 @@ enum { RESUME, DRY_RUN };
 
 struct view {
     struct ht_progress progress;
-    const char *score_name;
+    char moved[HT_PATH_LENGTH]; /* where the earlier run went; emptied when said */
 };
+
+static void say_moved(struct view *v)
+{
+    char text[HT_PATH_LENGTH + 64];
+    if (!v->moved[0])
+        return;
+    snprintf(text, sizeof text, "the earlier run of this name was moved to %s", v->moved);
+    ht_progress_say(&v->progress, text);
+    v->moved[0] = '\0';
+}
 
 static void on_event(void *user, const struct ht_train_event *e)
 {
     struct view *v = user;
     char text[160];
+    say_moved(v);
     ht_progress_epoch(&v->progress, (unsigned)e->epoch, (unsigned)e->epochs);
     if (!e->epoch_end) {
         snprintf(text, sizeof text, "loss %.4f", e->train_loss);
@@ -28,6 +39,11 @@ static void on_event(void *user, const struct ht_train_event *e)
         snprintf(text + n, sizeof text - (size_t)n, ", validation loss %.4f, score %.4f%s",
                  e->validation_loss, e->validation_score, e->improved ? " (best)" : "");
     ht_progress_milestone(&v->progress, ht_cli_now(), (uint64_t)e->step, (uint64_t)e->steps, text);
+}
+
+static void say(void *user, const char *text)
+{
+    ht_progress_say(&((struct view *)user)->progress, text);
 }
 
 static const struct ht_column columns[] = {
@@ -89,8 +105,7 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
 {
     struct ht_config *config;
     struct ht_run_result result;
-    struct view view = {.score_name = ""};
-    char moved[HT_PATH_LENGTH] = "";
+    struct view view = {.moved = ""};
     enum ht_status status = ht_cli_config(cli, &config, err);
     if (status != HT_OK)
         return status;
@@ -100,12 +115,11 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
         ht_config_destroy(config);
         return status;
     }
-    struct ht_train_hooks hooks = {on_event, &view, cli->stop};
+    struct ht_train_hooks hooks = {on_event, &view, cli->stop, say};
     ht_progress_begin(&view.progress, stderr, cli->quiet, e->name, ht_cli_now());
-    status = ht_run_train(&result, e, cli->values[RESUME] != NULL, &hooks, moved, err);
+    status = ht_run_train(&result, e, cli->values[RESUME] != NULL, &hooks, view.moved, err);
+    say_moved(&view); /* it failed before the first step */
     ht_progress_end(&view.progress, ht_cli_now(), NULL);
-    if (moved[0])
-        ht_cli_say(cli, "the earlier run of this name was moved to %s", moved);
     if (status == HT_OK || status == HT_ERR_THRESHOLD) {
         enum ht_status printed = print_result(cli, &result, status == HT_OK ? err : NULL);
         if (status == HT_OK)

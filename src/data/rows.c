@@ -61,7 +61,11 @@ static enum ht_status read_idx(float **rows, size_t *n, struct ht_stream *s, con
             (*rows)[at + i] = buffer[i];
         at += got;
     }
-    return HT_OK;
+    /* One read past the end: it also makes gzip check its sum. */
+    status = ht_stream_read(s, buffer, 1, &got, err);
+    if (status == HT_OK && got)
+        status = ht_fail(err, HT_ERR_DATA, "%s: bytes after the end of the IDX data", path);
+    return status;
 }
 
 /* One CSV row into out[features]; false (with err) for anything that is no finite number. */

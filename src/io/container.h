@@ -1,7 +1,7 @@
 /* The container of models and checkpoints: an HDF5 file behind a 512-byte header of our own (HDF5
  * user block: magic, kind, schema version, length and SHA-256 of what follows). Any HDF5 tool opens
  * it. hdf5_checks.h includes hdf5.h, and with it container_types.h, container_write.c,
- * container_read.c, hdf5_checks.c and hdf5_table.c; no other file does.
+ * container_read.c, hdf5_checks.c, hdf5_chunks.c and hdf5_table.c; no other file does.
  *
  * A container is a tree of groups; groups and datasets carry attributes. Paths are absolute:
  * "/layers/dense1/weight". Writing collects into memory and ends in one atomic file write; equal

@@ -114,7 +114,7 @@ static enum ht_status check_content(const uint8_t *file, size_t size, const char
     ht_sha256(file + HT_HEADER_SIZE, size - HT_HEADER_SIZE, digest);
     if (memcmp(digest, file + DIGEST, 32) != 0)
         return ht_fail(err, HT_ERR_MODEL, "%s: damaged: SHA-256 differs", label);
-    if (length < sizeof hdf5_magic ||
+    if (length < HT_HDF5_SUPERBLOCK ||
         memcmp(file + HT_HEADER_SIZE, hdf5_magic, sizeof hdf5_magic) != 0)
         return ht_fail(err, HT_ERR_MODEL, "%s: damaged: no HDF5 data after the header", label);
     return HT_OK;

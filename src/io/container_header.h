@@ -18,7 +18,7 @@
 
 #include "base/error.h"
 
-enum { HT_HEADER_SIZE = 512, HT_HEADER_KIND = 16 };
+enum { HT_HEADER_SIZE = 512, HT_HEADER_KIND = 16, HT_HDF5_SUPERBLOCK = 48 };
 
 struct ht_container_header {
     char kind[HT_HEADER_KIND];

@@ -383,7 +383,7 @@ static void close_file(struct ht_container_writer *w)
             FAIL(w, HT_ERR_INTERNAL, "libhdf5 cannot finish the container");
         return;
     }
-    for (int i = 7; i >= 0 && w->size >= HT_HEADER_SIZE + 48; i--)
+    for (int i = 7; i >= 0 && w->size >= HT_HEADER_SIZE + HT_HDF5_SUPERBLOCK; i--)
         size = size << 8 | w->memory[HT_HEADER_SIZE + 28 + i];
     if (w->status == HT_OK && (size <= HT_HEADER_SIZE || size > w->size))
         FAIL(w, HT_ERR_INTERNAL, "libhdf5 wrote an unknown superblock");

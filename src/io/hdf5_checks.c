@@ -121,18 +121,18 @@ static bool check_type(struct ht_hdf5_object *o, char *text)
     static const struct {
         H5T_class_t class;
         const char *name;
-    } refused[] = {{H5T_TIME, "time"},
-                   {H5T_BITFIELD, "bit field"},
-                   {H5T_OPAQUE, "opaque"},
-                   {H5T_COMPOUND, "compound"},
-                   {H5T_REFERENCE, "reference"},
-                   {H5T_ENUM, "enumeration"},
-                   {H5T_VLEN, "variable-length"},
-                   {H5T_ARRAY, "array"}};
+    } refused[] = {{H5T_TIME, "a time"},
+                   {H5T_BITFIELD, "a bit field"},
+                   {H5T_OPAQUE, "an opaque"},
+                   {H5T_COMPOUND, "a compound"},
+                   {H5T_REFERENCE, "a reference"},
+                   {H5T_ENUM, "an enumeration"},
+                   {H5T_VLEN, "a variable-length"},
+                   {H5T_ARRAY, "an array"}};
     o->class = H5Tget_class(o->type);
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         if (o->class == refused[i].class)
-            return REFUSE(text, "a %s type", refused[i].name);
+            return REFUSE(text, "%s type", refused[i].name);
     if (o->class == H5T_STRING && H5Tis_variable_str(o->type) != 0)
         return REFUSE(text, "a variable-length type");
     if (o->class != H5T_INTEGER && o->class != H5T_FLOAT && o->class != H5T_STRING)
@@ -171,13 +171,18 @@ static bool check_storage(struct ht_hdf5_object *o, hid_t list, size_t file_size
 {
     hsize_t chunk[HT_HDF5_MAX_RANK], stored = H5Dget_storage_size(o->id);
     size_t declared, chunk_bytes = o->element_size;
+    const bool exact = H5Pget_layout(list) != H5D_CHUNKED; /* or nothing: never written */
+    if (exact && stored != 0 &&
+        (stored > file_size || stored != (hsize_t)o->elements * o->element_size))
+        return REFUSE(text, "stores %llu bytes for %zu elements of %zu", (unsigned long long)stored,
+                      o->elements, o->element_size);
     if (stored > file_size)
         stored = file_size;
     if (!ht_mul_size(o->elements, o->element_size, &declared) ||
         (declared > FREE_BYTES && declared / MAX_RATIO > stored))
         return REFUSE(text, "declares %zu elements of %zu bytes but stores %llu bytes", o->elements,
                       o->element_size, (unsigned long long)stored);
-    if (H5Pget_layout(list) != H5D_CHUNKED)
+    if (exact)
         return true;
     if (H5Pget_chunk(list, HT_HDF5_MAX_RANK, chunk) != o->rank)
         return REFUSE(text, "damaged chunks");

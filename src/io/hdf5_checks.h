@@ -59,6 +59,10 @@ hid_t ht_hdf5_open_image(struct ht_hdf5_image *image);
 enum ht_status ht_hdf5_walk(hid_t file, const struct ht_hdf5_image *image, const char *label,
                             ht_hdf5_visit visit, void *user, struct ht_error *err);
 
+/* Do the chunks of a dataset that was visited without refusal hold as many bytes as they should?
+ * Before any H5Dread. */
+bool ht_hdf5_chunks_are_sound(hid_t set, size_t file_size);
+
 /* May `name` be one step of a path? (no control characters, no '/', not "." or empty) */
 bool ht_hdf5_name_is_sound(const char *name, size_t length);
 

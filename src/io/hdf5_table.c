@@ -3,15 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <zlib.h>
-
 #include "base/alloc.h"
 #include "base/text.h"
 #include "io/file.h"
 #include "io/hdf5_checks.h"
 
 #define FILE_SLACK ((size_t)64 << 20)
-#define MAX_CHUNKS ((size_t)1 << 22)
 
 struct candidate {
     char *path; /* owned */
@@ -19,7 +16,7 @@ struct candidate {
     char refusal[HT_HDF5_REFUSAL]; /* why it cannot be read, or "" */
     int rank;
     hsize_t shape[HT_HDF5_MAX_RANK];
-    size_t elements, element_size;
+    size_t elements;
 };
 
 struct search {
@@ -74,7 +71,6 @@ static void describe(struct candidate *c, const struct ht_hdf5_object *o)
     c->rank = o->rank;
     memcpy(c->shape, o->shape, sizeof c->shape);
     c->elements = o->elements;
-    c->element_size = o->element_size;
 }
 
 static enum ht_status visit(void *user, const struct ht_hdf5_object *o, struct ht_error *err)
@@ -171,89 +167,6 @@ static enum ht_status choose(const struct search *s, const char *path, const cha
 
 /* --- reading it --- */
 
-/* Does the zlib stream end within `limit` bytes? libhdf5 inflates a chunk to whatever it holds,
- * however small the chunk was declared. */
-static bool inflates_within(const uint8_t *data, size_t size, size_t limit)
-{
-    uint8_t scratch[16384];
-    z_stream z = {.next_in = (uint8_t *)(uintptr_t)data, .avail_in = (uInt)size};
-    int result = Z_OK;
-    size_t total = 0;
-    if (inflateInit(&z) != Z_OK)
-        return false;
-    while (result == Z_OK && total <= limit) {
-        z.next_out = scratch;
-        z.avail_out = sizeof scratch;
-        result = inflate(&z, Z_NO_FLUSH);
-        total += sizeof scratch - z.avail_out;
-    }
-    inflateEnd(&z);
-    return result == Z_STREAM_END && total <= limit;
-}
-
-static bool has_deflate(hid_t list)
-{
-    unsigned flags, config;
-    size_t n_values = 0;
-    for (int i = 0; i < H5Pget_nfilters(list); i++, n_values = 0)
-        if (H5Pget_filter2(list, (unsigned)i, &flags, &n_values, NULL, 0, NULL, &config) ==
-            H5Z_FILTER_DEFLATE)
-            return true;
-    return false;
-}
-
-/* Steps `at` to the next chunk in row order; false after the last. */
-static bool next_chunk(const struct candidate *c, const hsize_t *chunk, hsize_t *at)
-{
-    for (int i = c->rank - 1; i >= 0; i--) {
-        at[i] += chunk[i];
-        if (at[i] < c->shape[i])
-            return true;
-        at[i] = 0;
-    }
-    return false;
-}
-
-/* The filters are in the order shuffle, deflate, fletcher32 (hdf5_checks.c), so the stored bytes of
- * a chunk start with the zlib stream, except in a chunk that was stored without it. */
-static bool chunk_is_sound(hid_t set, const hsize_t *at, size_t chunk_bytes, size_t file_size)
-{
-    hsize_t stored = 0;
-    uint32_t skipped = 0;
-    if (H5Dget_chunk_storage_size(set, at, &stored) < 0 || stored > file_size)
-        return false;
-    if (stored == 0)
-        return true;
-    uint8_t *data = ht_calloc((size_t)stored, 1);
-    const bool sound = data && H5Dread_chunk(set, H5P_DEFAULT, at, &skipped, data) >= 0 &&
-                       skipped == 0 && inflates_within(data, (size_t)stored, chunk_bytes);
-    ht_free(data);
-    return sound;
-}
-
-static bool chunks_are_sound(hid_t set, const struct candidate *c, size_t file_size)
-{
-    hsize_t chunk[HT_HDF5_MAX_RANK], at[HT_HDF5_MAX_RANK] = {0};
-    size_t n = 1, bytes = c->element_size;
-    hid_t list = H5Dget_create_plist(set);
-    bool sound = true;
-    if (H5Pget_layout(list) == H5D_CHUNKED && has_deflate(list)) {
-        sound = H5Pget_chunk(list, HT_HDF5_MAX_RANK, chunk) == c->rank;
-        for (int i = 0; sound && i < c->rank; i++) {
-            bytes *= (size_t)chunk[i]; /* at most 4 GiB: hdf5_checks.c */
-            sound =
-                ht_mul_size(n, (size_t)((c->shape[i] - 1) / chunk[i] + 1), &n) && n <= MAX_CHUNKS;
-        }
-        while (sound) {
-            sound = chunk_is_sound(set, at, bytes, file_size);
-            if (!next_chunk(c, chunk, at))
-                break;
-        }
-    }
-    H5Pclose(list);
-    return sound;
-}
-
 static enum ht_status read_candidate(struct ht_hdf5_table *ret, hid_t file, size_t file_size,
                                      const struct candidate *c, const char *path, size_t max_bytes,
                                      struct ht_error *err)
@@ -267,7 +180,7 @@ static enum ht_status read_candidate(struct ht_hdf5_table *ret, hid_t file, size
                        "%s: %s: %zu elements need more than the %zu bytes allowed", path, c->path,
                        c->elements, max_bytes);
     hid_t set = H5Dopen2(file, c->path, H5P_DEFAULT);
-    if (set < 0 || !chunks_are_sound(set, c, file_size)) {
+    if (set < 0 || !ht_hdf5_chunks_are_sound(set, file_size)) {
         status = ht_fail(err, HT_ERR_DATA, "%s: %s: damaged chunks", path, c->path);
         goto done;
     }

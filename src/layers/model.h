@@ -11,13 +11,13 @@
 struct ht_block_spec {
     char name[64];
     size_t units;
-    bool bias;                    /* ignored (false) with batchnorm, whose beta does its work */
+    bool bias; /* ignored (false) with batchnorm, whose beta does its work */
     bool batchnorm;
-    double momentum, epsilon;     /* batchnorm */
-    const char *init;             /* he xavier uniform */
-    const char *activation;       /* "none", or a name of ht_activation_layer_find */
-    double slope;                 /* leaky_relu */
-    double dropout;               /* rate after the activation; 0 = none */
+    double momentum, epsilon; /* batchnorm */
+    const char *init;         /* he xavier uniform */
+    const char *activation;   /* "none", or a name of ht_activation_layer_find */
+    double slope;             /* leaky_relu */
+    double dropout;           /* rate after the activation; 0 = none */
     struct ht_quantizer_spec weights, activations; /* activations: of this block's output */
 };
 
@@ -26,16 +26,16 @@ struct ht_model_spec {
     double input_dropout;
     const struct ht_block_spec *blocks; /* [n_blocks], read during create only */
     size_t n_blocks;
-    bool quantized;                      /* quantizers exist; else only float graphs can be built */
+    bool quantized; /* quantizers exist; else only float graphs can be built */
     struct ht_quantizer_spec input;
-    struct ht_quantizer_spec output;     /* bits 32: the last layer stays real */
+    struct ht_quantizer_spec output; /* bits 32: the last layer stays real */
 };
 
 /* What a block's activation is made of. */
 struct ht_activation_layer {
     const char *name;
-    const struct ht_op *op;   /* NULL for "none" */
-    bool by_table;            /* integer path: a table; else the clamp below */
+    const struct ht_op *op; /* NULL for "none" */
+    bool by_table;          /* integer path: a table; else the clamp below */
     double clamp_lo, clamp_hi;
 };
 const struct ht_activation_layer *ht_activation_layer_find(const char *name); /* NULL: unknown */
@@ -74,7 +74,8 @@ void ht_model_destroy(struct ht_model *m);
 void ht_model_initialize(struct ht_model *m, uint64_t seed);
 
 /* Adds the network to g from x [batch, inputs]; returns its real output [batch, outputs]. In the
- * quantized form it keeps each block's output readable: `levels` (NULL, or [n_blocks]) gets them. */
+ * quantized form it keeps each block's output readable: `levels` (NULL, or [n_blocks]) gets them.
+ */
 struct ht_node *ht_model_build(struct ht_model *m, struct ht_graph *g, struct ht_node *x,
                                bool quantized, struct ht_node **levels);
 

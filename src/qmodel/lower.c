@@ -86,8 +86,8 @@ static enum ht_status lower_affine(struct ht_qlayer *l, const struct ht_model *m
             f = ht_fold_batchnorm(f.weight_scale, param(m, b->gamma_span)[n],
                                   param(m, b->beta_span)[n], state(m, b->mean_span)[n],
                                   state(m, b->var_span)[n], (ht_real)b->epsilon);
-        l->bias[n] = (int32_t)ht_quantize_bias(f.offset, input->scale[0] * f.weight_scale, b->in,
-                                               bound);
+        l->bias[n] =
+            (int32_t)ht_quantize_bias(f.offset, input->scale[0] * f.weight_scale, b->in, bound);
         if (n >= l->weights.channels)
             continue;
         l->weights.scale[n] = (float)f.weight_scale;
@@ -131,7 +131,8 @@ static enum ht_status lower_block(struct ht_qlayer *l, const struct ht_model *m,
                                   b->activation->clamp_lo, b->activation->clamp_hi, b->name, err);
     if (status == HT_OK && table) {
         status = lower_activation(&l->table_quant, &b->output, -INFINITY, INFINITY, b->name, err);
-        lower_table(l, b);
+        if (status == HT_OK)
+            lower_table(l, b);
     }
     return status;
 }

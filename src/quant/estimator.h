@@ -18,8 +18,8 @@ struct ht_estimator {
                      ht_real hi);
     /* Multiplies the scale's gradient; elements share one scale, hi = largest level. */
     double (*scale_factor)(size_t elements, ht_real hi);
-    /* Surrogate whose true derivatives are the two above: what y / scale is in gradient checks, with
-     * residual = q - u (clipped: q - clamp(u)) frozen at the base point. */
+    /* Surrogate whose true derivatives are the two above: what y / scale is in gradient checks,
+     * with residual = q - u (clipped: q - clamp(u)) frozen at the base point. */
     bool clips;
 };
 

@@ -116,11 +116,11 @@ static void backward(struct ht_node *n, const struct ht_run *run)
             }
         }
         if (q->range->learned)
-            ht_grad_put(n, 1, c, ht_quantizer_scale_gradient(q, sum, n->rows, n->cols, r.hi));
+            ht_grad_put(n, 1, c, ht_quantizer_scale_gradient(q, c, sum, n->rows, n->cols));
     }
 }
 
 const struct ht_op ht_op_fake_quant = {
-    "fake_quant", sizeof(struct attr), HT_OP_USES_INPUTS | HT_OP_USES_OUTPUT,
-    infer,        forward,             backward,
+    "fake_quant", sizeof(struct attr), HT_OP_USES_INPUTS | HT_OP_USES_OUTPUT, infer, forward,
+    backward,
 };

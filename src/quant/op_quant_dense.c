@@ -25,6 +25,8 @@ struct ht_node *ht_quant_dense(struct ht_graph *g, const struct ht_quant_dense *
                                struct ht_node *bias_or_gamma, struct ht_node *beta)
 {
     struct ht_node *in[HT_MAX_INPUTS] = {x, w, bias_or_gamma, beta};
+    if (spec->has_bias && spec->has_batchnorm)
+        return ht_graph_fail(g, HT_ERR_CONFIG, "quant_dense: bias or batchnorm, not both");
     int n_in = scale_input(spec);
     if (spec->out && spec->out->range->learned)
         in[n_in++] = ht_graph_param(g, params, spec->out->scale_span);
@@ -67,7 +69,6 @@ static enum ht_status infer(struct ht_node *n, struct ht_error *err)
     HT_OP_REQUIRE(n, err, w->n_scale == 1 || w->n_scale == w->rows,
                   "the weights must be quantized, with one scale or one per row");
     HT_OP_REQUIRE(n, err, x->cols == w->cols, "weights and input do not fit");
-    HT_OP_REQUIRE(n, err, !(s->has_bias && s->has_batchnorm), "bias or batchnorm, not both");
     HT_OP_REQUIRE(n, err, s->out || (isinf(s->clamp_lo) && isinf(s->clamp_hi)),
                   "a real output has no activation");
     for (int i = FIRST_AFFINE; i < scale_input(s); i++)
@@ -101,8 +102,8 @@ ht_acc ht_quantize_bias(ht_real offset, ht_real accumulator_scale, size_t in, do
 {
     double limit = 2147483647.0 - (double)in * product_bound;
     double q = rint((double)(offset / accumulator_scale));
-    q = q > limit ? limit : q;
-    return (ht_acc)(q < -limit ? -limit : q);
+    q = q < limit ? q : limit; /* NaN, too, becomes a number */
+    return (ht_acc)(q > -limit ? q : -limit);
 }
 
 /* --- forward --- */
@@ -120,8 +121,12 @@ static struct work workspace(const struct ht_node *n)
     size_t all = n->rows * n->cols;
     ht_real *p = n->scratch;
     /* The arena is raw memory; ht_acc is as wide as ht_real. */
-    struct work w = {(ht_acc *)(void *)p, p + all, p + 2 * all, p + 2 * all + n->cols,
-                     p + 2 * all + 2 * n->cols, p + 2 * all + 3 * n->cols};
+    struct work w = {(ht_acc *)(void *)p,
+                     p + all,
+                     p + 2 * all,
+                     p + 2 * all + n->cols,
+                     p + 2 * all + 2 * n->cols,
+                     p + 2 * all + 3 * n->cols};
     return w;
 }
 
@@ -192,10 +197,10 @@ static void apply_folded(struct ht_node *n, const struct work *k, const struct h
         const size_t at = b * n->cols;
         if (normalized)
             for (size_t j = 0; j < n->cols; j++)
-                saved_normalized(n)[at + j] = ((ht_real)k->acc[at + j] * n->in[X]->scale[0] *
-                                                   weight_scale(n, j) -
-                                               s->running_mean[j]) *
-                                              saved_inverse_sigma(n)[j];
+                saved_normalized(n)[at + j] =
+                    ((ht_real)k->acc[at + j] * n->in[X]->scale[0] * weight_scale(n, j) -
+                     s->running_mean[j]) *
+                    saved_inverse_sigma(n)[j];
         for (size_t j = 0; j < n->cols; j++)
             k->value[at + j] = (ht_real)(k->acc[at + j] + bias[j]);
     }
@@ -220,7 +225,8 @@ static void batch_statistics(const struct ht_node *n, const struct work *k)
         k->var[j] /= rows;
 }
 
-/* value = gamma * (v - mean) / sigma + beta, v = fl(acc) * scale (Ioffe and Szegedy 2015, alg. 1). */
+/* value = gamma * (v - mean) / sigma + beta, v = fl(acc) * scale (Ioffe and Szegedy 2015, alg. 1).
+ */
 static void apply_batchnorm(struct ht_node *n, const struct work *k, const struct ht_run *run)
 {
     const struct ht_quant_dense *s = spec_of(n);
@@ -352,7 +358,7 @@ static void backward_output(struct ht_node *n, ht_real *dv)
     }
     if (q->range->learned)
         ht_grad_put(n, scale_input(s), 0,
-                    ht_quantizer_scale_gradient(q, sum, n->rows, n->cols, r.hi));
+                    ht_quantizer_scale_gradient(q, 0, sum, n->rows, n->cols));
 }
 
 /* sum[j] = sum over b of dv, dot[j] = sum over b of dv * normalized (NULL without batchnorm). */
@@ -405,8 +411,8 @@ static void backward(struct ht_node *n, const struct ht_run *run)
         ht_grad_put(n, FIRST_AFFINE, j, sum[j]);
     /* The dequantized tensors stand in for the float ones: their scales go in front. */
     if (w->needs_grad)
-        ht_gemm(true, false, n->cols, x->cols, n->rows, x->scale[0], dv, n->cols, x->value,
-                x->cols, ht_grad_beta(n, W), w->grad, x->cols);
+        ht_gemm(true, false, n->cols, x->cols, n->rows, x->scale[0], dv, n->cols, x->value, x->cols,
+                ht_grad_beta(n, W), w->grad, x->cols);
     if (!x->needs_grad)
         return;
     for (size_t b = 0; b < n->rows; b++)
@@ -417,6 +423,10 @@ static void backward(struct ht_node *n, const struct ht_run *run)
 }
 
 const struct ht_op ht_op_quant_dense = {
-    "quant_dense", sizeof(struct ht_quant_dense), HT_OP_USES_INPUTS | HT_OP_USES_OUTPUT,
-    infer,         forward,                       backward,
+    "quant_dense",
+    sizeof(struct ht_quant_dense),
+    HT_OP_USES_INPUTS | HT_OP_USES_OUTPUT,
+    infer,
+    forward,
+    backward,
 };

@@ -1,15 +1,16 @@
 /* A dense layer on quantized tensors, with all that follows it up to the next quantized tensor:
  * integer accumulators, bias or batch normalization, a clamping activation, requantization. One op,
  * because this is where "what you train is what ships" is decided: in eval mode, and in training
- * wherever no batch statistics are in use, it computes docs/numerics.md sections 3 to 6 to the bit. */
+ * wherever no batch statistics are in use, it computes docs/numerics.md sections 3 to 6 to the bit.
+ */
 #ifndef HT_QUANT_QUANT_DENSE_H
 #define HT_QUANT_QUANT_DENSE_H
 
 #include "quant/quantizer.h"
 
 struct ht_quant_dense {
-    bool has_bias, has_batchnorm; /* not both */
-    ht_real momentum, epsilon;    /* of the running statistics; in the square root */
+    bool has_bias, has_batchnorm;        /* not both */
+    ht_real momentum, epsilon;           /* of the running statistics; in the square root */
     ht_real *running_mean, *running_var; /* [out] state; NULL without batchnorm */
     /* The activation as a clamp of real values: relu 0..inf, relu6 0..6, none -inf..inf. */
     ht_real clamp_lo, clamp_hi;
@@ -34,7 +35,6 @@ struct ht_folded ht_fold_batchnorm(ht_real weight_scale, ht_real gamma, ht_real 
 
 /* The offset in units of the accumulator: rne(offset / scale), held to what int32 can take beside
  * in * product_bound (a neuron with such an offset is saturated anyway). */
-ht_acc ht_quantize_bias(ht_real offset, ht_real accumulator_scale, size_t in,
-                        double product_bound);
+ht_acc ht_quantize_bias(ht_real offset, ht_real accumulator_scale, size_t in, double product_bound);
 
 #endif

@@ -103,13 +103,22 @@ void ht_quantizer_observe(struct ht_quantizer *q, const ht_real *x, size_t lengt
     q->ready[0] = 1;
 }
 
+ht_real ht_quantizer_reach(const struct ht_quantizer *q, size_t channel)
+{
+    const ht_real zero_point = q->zero_point[channel];
+    const ht_real above = (ht_real)q->grid.hi - zero_point,
+                  below = zero_point - (ht_real)q->grid.lo;
+    const ht_real reach = q->grid.has_zero_point && below > above ? below : above;
+    return reach > 1 ? reach : 1;
+}
+
 /* LSQ counts the weights that share the scale, but the features of a layer, not those times the
  * batch: the loss is a mean over the batch already (Esser et al. 2020, sec. 2.2). */
-ht_real ht_quantizer_scale_gradient(const struct ht_quantizer *q, ht_real sum, size_t rows,
-                                    size_t cols, ht_real hi)
+ht_real ht_quantizer_scale_gradient(const struct ht_quantizer *q, size_t channel, ht_real sum,
+                                    size_t rows, size_t cols)
 {
-    size_t elements = q->of_weights && q->channels == 1 ? rows * cols : cols;
+    const size_t elements = q->of_weights && q->channels == 1 ? rows * cols : cols;
     if (q->scale_gradient_factor != 0)
         return sum * q->scale_gradient_factor;
-    return sum * (ht_real)q->estimator->scale_factor(elements, hi > 1 ? hi : 1);
+    return sum * (ht_real)q->estimator->scale_factor(elements, ht_quantizer_reach(q, channel));
 }

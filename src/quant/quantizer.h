@@ -1,4 +1,5 @@
-/* A quantizer: grid x range x estimator x granularity. Ops and layers use it, files never see it. */
+/* A quantizer: grid x range x estimator x granularity. Ops and layers use it, files never see it.
+ */
 #ifndef HT_QUANT_QUANTIZER_H
 #define HT_QUANT_QUANTIZER_H
 
@@ -58,10 +59,14 @@ int ht_quantizer_bound(const struct ht_quantizer *q);
 /* Measures x [channels, length] and sets scale and zero point, whatever the mode. */
 void ht_quantizer_observe(struct ht_quantizer *q, const ht_real *x, size_t length);
 
-/* The scale's gradient: sum over dy * dy/dscale, times the estimator's factor, of a tensor
- * [rows, cols] whose largest level is hi. */
-ht_real ht_quantizer_scale_gradient(const struct ht_quantizer *q, ht_real sum, size_t rows,
-                                    size_t cols, ht_real hi);
+/* LSQ's Q_P, at least 1: the largest level - zero_point. An affine grid takes its larger side, so
+ * that a range below 0 is the mirror image of one above. */
+ht_real ht_quantizer_reach(const struct ht_quantizer *q, size_t channel);
+
+/* The scale's gradient: sum over dy * dy/dscale, times the estimator's factor, of one channel of a
+ * tensor [rows, cols]. */
+ht_real ht_quantizer_scale_gradient(const struct ht_quantizer *q, size_t channel, ht_real sum,
+                                    size_t rows, size_t cols);
 
 /* --- ops --- */
 

@@ -106,8 +106,7 @@ static void learned_observe(struct ht_quantizer *q, size_t c, const struct ht_ra
     set_scale(q, c, s->mean_abs);
     if (q->grid.n_levels == 2)
         return;
-    double hi = (double)q->grid.hi - (double)q->zero_point[c];
-    ht_real scale = (ht_real)(2 * (double)s->mean_abs / sqrt(hi > 1 ? hi : 1));
+    ht_real scale = (ht_real)(2 * (double)s->mean_abs / sqrt((double)ht_quantizer_reach(q, c)));
     q->scale[c] = scale > HT_MIN_SCALE ? scale : HT_MIN_SCALE;
 }
 

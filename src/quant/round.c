@@ -3,7 +3,7 @@
 /* One loop per kind, so that each vectorizes. */
 #define ROUND_LOOP(round, value)                                                                   \
     for (size_t i = 0; i < n; i++)                                                                 \
-        level[i] = round(ht_clamp(value, r->lo, r->hi))
+    level[i] = round(ht_clamp(value, r->lo, r->hi))
 
 void ht_round_row(const struct ht_rounder *r, const ht_real *u, size_t n, ht_real *level)
 {

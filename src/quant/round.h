@@ -7,8 +7,9 @@
 #include "quant/grid.h"
 #include "tensor/real.h"
 
-/* Nearest integer, ties to even, for |u| < 2^22: every clamped level. Written as an addition because
- * it vectorizes on every machine; exact, as round-to-nearest is the mode the program runs in. */
+/* Nearest integer, ties to even, for |u| < 2^22: every clamped level. Written as an addition
+ * because it vectorizes on every machine; exact, as round-to-nearest is the mode the program runs
+ * in. */
 static inline ht_real ht_round_even(ht_real u)
 {
     return (u + HT_REAL_ROUND_MAGIC) - HT_REAL_ROUND_MAGIC;

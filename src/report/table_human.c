@@ -54,7 +54,8 @@ void ht_cell_print_human(const struct ht_column *column, const struct ht_cell *c
     double unit = column->unit > 0 ? column->unit : 1;
     bool percent = column->kind == HT_COLUMN_PERCENT || column->kind == HT_COLUMN_STAT_PERCENT;
     double factor = percent ? 100 : 1;
-    if (!cell->set) {
+    /* A mean of nothing is no number to look at. */
+    if (!cell->set || (ht_column_is_stat(column) && cell->n == 0)) {
         ht_text_append(out, "-", 1);
         return;
     }

@@ -187,6 +187,19 @@ enum ht_status ht_checkpoint_experiment(const char *path, char **ret, struct ht_
     return status;
 }
 
+enum ht_status ht_checkpoint_progress(const char *path, struct ht_progress_state *state,
+                                      struct ht_error *err)
+{
+    struct ht_container_reader *r;
+    enum ht_status status =
+        ht_container_open(&r, path, "checkpoint", HT_CHECKPOINT_VERSION, err);
+    if (status != HT_OK)
+        return status;
+    status = get_state(r, state, err);
+    ht_container_close(r);
+    return status;
+}
+
 /* Spans of quantizers carry two dots: "dense1.weight.scale". */
 static bool of_quantizer(const struct ht_span *s)
 {

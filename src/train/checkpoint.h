@@ -44,6 +44,10 @@ enum ht_status ht_checkpoint_find(const char *path, char found[HT_PATH_LENGTH + 
 /* Only the resolved experiment of a checkpoint; *ret owned. */
 enum ht_status ht_checkpoint_experiment(const char *path, char **ret, struct ht_error *err);
 
+/* Only where it stands. */
+enum ht_status ht_checkpoint_progress(const char *path, struct ht_progress_state *state,
+                                      struct ht_error *err);
+
 /* Parameters and state by name, as a start for another training: every float tensor of the network
  * (weight, bias, gamma...) must be there and fit; quantizer spans are taken only if with_quantizers
  * and present in equal shape. */

@@ -73,7 +73,7 @@ static void on_event(void *user, const struct ht_train_event *event)
 
 static void run_child(struct child *c, bool resume)
 {
-    struct ht_train_hooks hooks = {on_event, c, c->stop};
+    struct ht_train_hooks hooks = {on_event, c, c->stop, NULL};
     struct message m;
     memset(&m, 0, sizeof m);
     m.job = c->index;

@@ -1,10 +1,12 @@
 #include "train/run.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/text.h"
@@ -19,8 +21,16 @@
 void ht_run_folder(const struct ht_experiment *e, char path[HT_PATH_LENGTH])
 {
     int n = snprintf(path, HT_PATH_LENGTH, "%s/%s", e->run.dir, e->name);
-    if (n >= HT_PATH_LENGTH) /* too long for us: let the system say so */
+    if (n >= HT_PATH_LENGTH) /* check_folder refuses it */
         path[HT_PATH_LENGTH - 1] = '\0';
+}
+
+/* A path that does not fit would be cut, and the run would go elsewhere. */
+static enum ht_status check_folder(const struct ht_experiment *e, struct ht_error *err)
+{
+    if (strlen(e->run.dir) + 1 + strlen(e->name) < HT_PATH_LENGTH)
+        return HT_OK;
+    return ht_fail(err, HT_ERR_CONFIG, "run.dir is too long: %.100s...", e->run.dir);
 }
 
 enum ht_status ht_run_kernels(struct ht_kernels *ret, struct ht_error *err)
@@ -65,6 +75,22 @@ static enum ht_status write_text(const char *folder, const char *name, const str
     return ht_file_write_atomic(path, ht_text_str(text), text->len, err);
 }
 
+/* A kill in the middle of a save leaves a temporary file that nobody else would remove. */
+static void remove_leftovers(const char *folder)
+{
+    char path[2 * HT_PATH_LENGTH];
+    DIR *d = opendir(folder);
+    if (!d)
+        return;
+    for (struct dirent *entry; (entry = readdir(d));) {
+        if (!strstr(entry->d_name, ".tmp-"))
+            continue;
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        unlink(path);
+    }
+    closedir(d);
+}
+
 static enum ht_status prepare_folder(const struct ht_experiment *e, const struct ht_dataset *d,
                                      const char *folder, bool resume, char moved[HT_PATH_LENGTH],
                                      struct ht_error *err)
@@ -76,6 +102,10 @@ static enum ht_status prepare_folder(const struct ht_experiment *e, const struct
     if (status == HT_OK)
         status = ht_make_directories(checkpoints, err);
     ht_experiment_print(e, &config);
+    if (status == HT_OK) {
+        remove_leftovers(folder);
+        remove_leftovers(checkpoints);
+    }
     ht_environment_experiment_file(e, file);
     ht_environment_print(e, d, file, &environment);
     if (status == HT_OK)
@@ -267,6 +297,8 @@ enum ht_status ht_run_train(struct ht_run_result *ret, const struct ht_experimen
     ht_run_folder(e, ret->run_dir);
     enum ht_status status = ht_run_kernels(&kernels, err); /* told now, not after the training */
     if (status == HT_OK)
+        status = check_folder(e, err);
+    if (status == HT_OK)
         status = ht_setup_dataset(&d, e, err);
     if (status == HT_OK)
         ht_environment_print(e, d, NULL, &environment);
@@ -274,7 +306,7 @@ enum ht_status ht_run_train(struct ht_run_result *ret, const struct ht_experimen
         status = ht_trainer_create(&t, e, d, ret->run_dir, ht_text_str(&environment), err);
     /* All that can refuse comes before the folder is touched. */
     if (status == HT_OK && resume)
-        status = ht_trainer_resume(t, &found, err);
+        status = ht_trainer_resume(t, hooks, &found, err);
     if (status == HT_OK && !found)
         status = ht_trainer_start(t, err);
     if (status == HT_OK)

@@ -115,7 +115,7 @@ static enum ht_status open_experiment(struct ht_session *s, const char *text, co
     if (status == HT_OK)
         status = ht_setup_dataset(&s->dataset, s->experiment, err);
     if (status != HT_OK && !data && is_relative_path(s->experiment ? s->experiment->data.name : ""))
-        return ht_error_prefix(err, status, "%s: its dataset is not found", file);
+        return ht_error_prefix(err, status, "%s: its dataset is not here; eval takes another place by --data", file);
     if (status == HT_OK)
         status = ht_objective_init(&s->objective, s->experiment, s->dataset, err);
     return status;
@@ -125,6 +125,7 @@ enum ht_status ht_session_from_checkpoint(struct ht_session *s, const char *path
                                           struct ht_error *err)
 {
     char checkpoint[HT_PATH_LENGTH + 64], *text = NULL;
+    struct ht_progress_state state;
     memset(s, 0, sizeof *s);
     enum ht_status status = ht_checkpoint_find(path, checkpoint, err);
     if (status == HT_OK)
@@ -135,6 +136,10 @@ enum ht_status ht_session_from_checkpoint(struct ht_session *s, const char *path
         status = ht_setup_model(&s->model, s->experiment, s->dataset->features, err);
     if (status == HT_OK)
         status = ht_checkpoint_load_parameters(checkpoint, s->model, true, err);
+    if (status == HT_OK)
+        status = ht_checkpoint_progress(checkpoint, &state, err);
+    if (status == HT_OK)
+        s->float_stage = state.epoch + (state.batch > 0) <= s->experiment->quant.start_epoch;
     ht_free(text);
     if (status != HT_OK)
         ht_session_finish(s);

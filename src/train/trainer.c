@@ -38,6 +38,7 @@ struct ht_trainer {
     struct ht_progress_state state;
     double seconds, samples; /* of training steps in this process */
     double gradient_norm;
+    bool saved; /* last.h5 is of this run */
 };
 
 static double now(void)
@@ -91,15 +92,19 @@ static bool all_finite(const ht_real *x, size_t n)
     return true;
 }
 
-static enum ht_status diverged(const struct ht_trainer *t, const char *what, struct ht_error *err)
+/* step: the one that went wrong, from 1. */
+static enum ht_status diverged(const struct ht_trainer *t, const char *what, int64_t step,
+                               struct ht_error *err)
 {
     char path[HT_PATH_LENGTH + 64];
     run_file(t, "last", path);
+    const bool saved = t->saved && ht_file_exists(path);
     return ht_fail(err, HT_ERR_DIVERGED,
-                   "training diverged: the %s is not finite in epoch %lld, step %lld; %s%s",
-                   what, (long long)t->state.epoch + 1, (long long)t->state.step + 1,
-                   ht_file_exists(path) ? "the last good checkpoint is " : "no checkpoint yet",
-                   ht_file_exists(path) ? path : "; try a smaller train.learning_rate");
+                   "training diverged: %s is not finite in epoch %lld, step %lld; try a smaller "
+                   "train.learning_rate, train.warmup or train.clip_norm\n%s%s",
+                   what, (long long)t->state.epoch + 1, (long long)step,
+                   saved ? "the last good checkpoint: " : "there is no checkpoint yet",
+                   saved ? path : "");
 }
 
 /* Infinite weights can hide behind a clamp, and a second moment can overflow, while the loss stays
@@ -108,12 +113,12 @@ static enum ht_status check_finite(const struct ht_trainer *t, struct ht_error *
 {
     const struct ht_model *m = t->model;
     if (!all_finite(m->params.value, m->params.n))
-        return diverged(t, "network's parameters", err);
+        return diverged(t, "a parameter", t->state.step, err);
     if (!all_finite(m->state.value, m->state.n))
-        return diverged(t, "network's statistics", err);
+        return diverged(t, "a batchnorm statistic or range", t->state.step, err);
     for (int i = 0; i < t->optimizer->n_slots; i++)
         if (!all_finite(t->optimizer->slots[i], m->params.n))
-            return diverged(t, "optimizer's state", err);
+            return diverged(t, "the optimizer's state", t->state.step, err);
     return HT_OK;
 }
 
@@ -127,7 +132,7 @@ static enum ht_status save_as(const struct ht_trainer *t, const char *name, stru
 
 /* The newest stays under its name until the rename that replaces it; a second name keeps it as the
  * one before. So at any moment at least one whole checkpoint is there. */
-static enum ht_status save_last(const struct ht_trainer *t, struct ht_error *err)
+static enum ht_status save_last(struct ht_trainer *t, struct ht_error *err)
 {
     char last[HT_PATH_LENGTH + 64], previous[HT_PATH_LENGTH + 64];
     run_file(t, "last", last);
@@ -138,34 +143,60 @@ static enum ht_status save_last(const struct ht_trainer *t, struct ht_error *err
         if (link(last, previous) != 0 && errno != EEXIST && rename(last, previous) != 0)
             return ht_fail_errno(err, "cannot keep the previous checkpoint", previous);
     }
-    return save_as(t, "last", err);
+    enum ht_status status = save_as(t, "last", err);
+    t->saved = t->saved || status == HT_OK;
+    return status;
 }
 
-enum ht_status ht_trainer_resume(struct ht_trainer *t, bool *found, struct ht_error *err)
+static void say_passed_over(const struct ht_train_hooks *hooks, const char *path,
+                            const struct ht_error *why)
+{
+    char text[sizeof why->msg + HT_PATH_LENGTH + 128];
+    if (!hooks || !hooks->say)
+        return;
+    snprintf(text, sizeof text, "%s\ngoing on from the checkpoint before it: %s", why->msg, path);
+    hooks->say(hooks->user, text);
+}
+
+static enum ht_status resume_from(struct ht_trainer *t, const char *path, struct ht_error *err)
+{
+    char *experiment = NULL;
+    enum ht_status status =
+        ht_checkpoint_load(path, t->model, t->optimizer, &t->state, &experiment, err);
+    if (status == HT_OK && strcmp(experiment, ht_text_str(&t->resolved)) != 0)
+        status = ht_fail(err, HT_ERR_CONFIG,
+                         "%s was made by another experiment than this one: compare with the run's "
+                         "config.yaml, or start anew without --resume",
+                         path);
+    ht_free(experiment);
+    return status;
+}
+
+enum ht_status ht_trainer_resume(struct ht_trainer *t, const struct ht_train_hooks *hooks,
+                                 bool *found, struct ht_error *err)
 {
     static const char *const names[] = {"last", "previous"};
     char path[HT_PATH_LENGTH + 64];
+    struct ht_error first = {0};
     enum ht_status status = HT_OK;
     *found = false;
-    for (int i = 0; i < 2 && !*found; i++) {
+    for (int i = 0; i < 2 && !*found && status != HT_ERR_CONFIG; i++) {
+        struct ht_error e = {0};
         run_file(t, names[i], path);
         if (!ht_file_exists(path))
             continue;
-        char *experiment = NULL;
-        status = ht_checkpoint_load(path, t->model, t->optimizer, &t->state, &experiment, err);
-        if (status == HT_OK && strcmp(experiment, ht_text_str(&t->resolved)) != 0)
-            status = ht_fail(err, HT_ERR_CONFIG,
-                             "%s was made by another experiment than this one; compare its text "
-                             "(halftone inspect) or start anew without --resume",
-                             path);
-        *found = status == HT_OK;
-        ht_free(experiment);
-        if (status == HT_ERR_CONFIG)
-            break;
+        status = resume_from(t, path, &e);
+        *found = t->saved = status == HT_OK;
+        if (*found && first.msg[0])
+            say_passed_over(hooks, path, &first);
+        if (status != HT_OK && (!first.msg[0] || status == HT_ERR_CONFIG))
+            first = e;
     }
     if (*found)
-        status = ht_metrics_truncate(t->run_dir, t->state.epoch, err);
-    return status;
+        return ht_metrics_truncate(t->run_dir, t->state.epoch, err);
+    if (status != HT_OK && err)
+        *err = first;
+    return status == HT_OK ? HT_OK : first.code;
 }
 
 enum ht_status ht_trainer_restore_best(struct ht_trainer *t, struct ht_error *err)
@@ -259,11 +290,11 @@ static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *netwo
     ht_graph_forward(network->graph, &run);
     const double loss = (double)network->loss->value[0];
     if (!isfinite(loss))
-        return diverged(t, "loss", err);
+        return diverged(t, "the loss", t->state.step + 1, err);
     ht_graph_backward(network->graph, &run);
     t->gradient_norm = ht_gradient_norm(&t->model->params);
     if (!isfinite(t->gradient_norm))
-        return diverged(t, "gradient", err);
+        return diverged(t, "the gradient", t->state.step + 1, err);
     if (e->train.clip_norm > 0 && t->gradient_norm > e->train.clip_norm)
         ht_gradient_scale(&t->model->params, e->train.clip_norm / t->gradient_norm);
     ht_optimizer_step(t->optimizer, ht_schedule_rate(&t->schedule, where));
@@ -296,7 +327,10 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
     if (validates)
         ht_evaluate(&v, &t->evaluation[form], &t->objective, t->d, HT_VALIDATION);
     if (validates && !isfinite(v.loss))
-        return diverged(t, "validation loss", err);
+        return diverged(t, "the validation loss", t->state.step, err);
+    enum ht_status status = check_finite(t, err);
+    if (status != HT_OK)
+        return status;
     /* Scores of the float network do not compete with those of the quantized one. */
     if (s->epoch > 0 && form != form_of_epoch(t, s->epoch - 1))
         s->has_best = 0;
@@ -319,7 +353,7 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
         s->best_score = v.score;
         s->best_loss = v.loss;
     }
-    enum ht_status status = ht_metrics_append(t->run_dir, t->objective.score, s, event, err);
+    status = ht_metrics_append(t->run_dir, t->objective.score, s, event, err);
     if (status == HT_OK && event->improved)
         status = save_as(t, "best", err);
     return status == HT_OK ? save_last(t, err) : status;
@@ -342,7 +376,9 @@ static enum ht_status poll_stops(struct ht_trainer *t, const struct ht_train_hoo
                      time - clock->saved > 60 * e->run.checkpoint_minutes;
     if (!signal_number && !time_is_up && !due)
         return HT_OK;
-    enum ht_status status = save_last(t, err);
+    enum ht_status status = check_finite(t, err);
+    if (status == HT_OK)
+        status = save_last(t, err);
     clock->saved = time;
     if (status != HT_OK)
         return status;

@@ -31,6 +31,8 @@ struct ht_train_hooks {
     /* Polled after each step: a signal's number stops the run with HT_ERR_INTERRUPTED, after a
      * checkpoint was written. NULL allowed. */
     const volatile sig_atomic_t *stop;
+    /* A line for people, e.g. that a damaged checkpoint was passed over. NULL allowed. */
+    void (*say)(void *user, const char *text);
 };
 
 struct ht_trainer;
@@ -44,8 +46,10 @@ void ht_trainer_destroy(struct ht_trainer *t);
 /* Before a training that is not resumed: takes the parameters of train.from, if given. */
 enum ht_status ht_trainer_start(struct ht_trainer *t, struct ht_error *err);
 
-/* Goes on from run_dir's last checkpoint; *found is false when there is none. */
-enum ht_status ht_trainer_resume(struct ht_trainer *t, bool *found, struct ht_error *err);
+/* Goes on from run_dir's last checkpoint, or if that is damaged from the one before (which is told
+ * by hooks->say); *found is false when there is none. */
+enum ht_status ht_trainer_resume(struct ht_trainer *t, const struct ht_train_hooks *hooks,
+                                 bool *found, struct ht_error *err);
 
 /* Trains to the end. HT_ERR_DIVERGED, HT_ERR_INTERRUPTED, HT_ERR_STOPPED (run.max_minutes) leave a
  * checkpoint behind; HT_ERR_IO when one cannot be written. */

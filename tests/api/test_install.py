@@ -22,7 +22,8 @@ def run(*args, **kwargs):
 
 
 print("1..7")
-with tempfile.TemporaryDirectory(prefix="half tone ") as tmp:
+# No space in this name: pkg-config does not quote a sysroot that has one.
+with tempfile.TemporaryDirectory(prefix="halftone-install-") as tmp:
     code, out = run("meson", "install", "-C", build, "--no-rebuild", "--destdir", tmp + "/root")
     check(code == 0, "meson install", out)
     prefix = None
@@ -31,10 +32,10 @@ with tempfile.TemporaryDirectory(prefix="half tone ") as tmp:
             pc = folder
         if "halftone" in files and folder.endswith("/bin"):
             prefix = os.path.dirname(folder)
-    env = dict(os.environ, PKG_CONFIG_PATH=pc, PKG_CONFIG_SYSROOT_DIR=tmp + "/root")
+    env = dict(os.environ, PKG_CONFIG_PATH=pc + ":" + os.environ.get("PKG_CONFIG_PATH", ""))
     code, out = run(prefix + "/bin/halftone", "--version")
     check(code == 0 and out.startswith("halftone "), "the installed command runs", out)
-    code, flags = run("pkg-config", "--cflags", "--libs", "halftone", env=env)
+    code, flags = run("pkg-config", "--define-variable=prefix=" + prefix, "--cflags", "--libs", "halftone", env=env)
     check(code == 0, "pkg-config finds halftone", flags)
     cc = shlex.split(os.environ.get("CC", "cc"))
     extra = shlex.split(os.environ.get("HALFTONE_EXAMPLE_FLAGS", ""))
