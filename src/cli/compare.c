@@ -28,7 +28,7 @@ static const struct ht_column columns[] = {
      .align = HT_ALIGN_RIGHT, .flags = HT_COLUMN_HUMAN_ONLY},
     {.key = "accuracy_difference", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "accuracy_difference_error", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
-    {.key = "mismatched_outputs", .title = "outputs\nthat differ", .kind = HT_COLUMN_INTEGER},
+    {.key = "mismatched_outputs", .title = "outputs\ndiffer", .kind = HT_COLUMN_INTEGER},
     {.key = "outputs_compared", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "model_bytes", .title = "\nsize", .kind = HT_COLUMN_BYTES},
     {.key = "float_bytes", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},

@@ -107,13 +107,15 @@ static void print_command_help(const struct ht_command *c)
 static void print_help(FILE *f)
 {
     fprintf(f, "halftone " HALFTONE_VERSION
-           ": train small networks with quantization, ship integers\n\nusage: halftone COMMAND "
-           "[arguments]\n\n");
+               ": train small networks with quantization, ship integers\n\nusage: halftone COMMAND "
+               "[arguments]\n\n");
     for (size_t i = 0; i < N_COMMANDS; i++)
         fprintf(f, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
-    fprintf(f, "\nhalftone COMMAND --help says more. Results go to stdout, talk to stderr.\n"
-           "Exit codes: 0 ok, 1 internal, 2 usage or config, 3 data, 4 model file, 5 input/output,\n"
-           "6 diverged, 7 a check failed, 75 stopped for time, 128 + n stopped by signal n.\n");
+    fprintf(
+        f,
+        "\nhalftone COMMAND --help says more. Results go to stdout, talk to stderr.\n"
+        "Exit codes: 0 ok, 1 internal, 2 usage or config, 3 data, 4 model file, 5 input/output,\n"
+        "6 diverged, 7 a check failed, 75 stopped for time, 128 + n stopped by signal n.\n");
 }
 
 /* --- arguments --- */
@@ -273,5 +275,6 @@ int main(int argc, char **argv)
         return 0;
     if (err.msg[0])
         fprintf(stderr, "halftone: %s\n", err.msg);
+    err.code = status; /* a prefix may have changed the kind of failure */
     return ht_error_exit_code(&err);
 }

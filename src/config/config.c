@@ -300,6 +300,21 @@ void ht_experiment_print(const struct ht_experiment *experiment, struct ht_text 
     ht_fields_print(&ht_experiment_table, experiment, 0, out);
 }
 
+void ht_experiment_print_training(const struct ht_experiment *experiment, struct ht_text *out)
+{
+    struct ht_experiment *defaults = experiment_create("");
+    struct ht_experiment *copy = ht_calloc(1, sizeof *copy);
+    if (defaults && copy) {
+        *copy = *experiment;
+        copy->run = defaults->run;
+        ht_experiment_print(copy, out);
+    } else {
+        out->failed = true;
+    }
+    ht_free(copy);
+    ht_free(defaults);
+}
+
 static void print_map_reference(const struct ht_field_table *table, const char *const *fallbacks,
                                 const char *path, struct ht_text *out)
 {

@@ -54,6 +54,10 @@ const struct ht_quantizer_config *ht_experiment_activations(const struct ht_expe
  * gives an equal struct (but for positions). Variants are not part of it. */
 void ht_experiment_print(const struct ht_experiment *experiment, struct ht_text *out);
 
+/* The same with the defaults for the keys of `run`: what determines the outcome of a training, and
+ * so what checkpoints and models carry. out->failed when memory runs out. */
+void ht_experiment_print_training(const struct ht_experiment *experiment, struct ht_text *out);
+
 /* The reference of all keys from the field table, as Markdown (docs/config.md). */
 void ht_config_print_reference(struct ht_text *out);
 

@@ -357,8 +357,7 @@ static void backward_output(struct ht_node *n, ht_real *dv)
             dv[at + j] = ((units[j] > lo) & (units[j] < hi)) ? dv[at + j] : 0;
     }
     if (q->range->learned)
-        ht_grad_put(n, scale_input(s), 0,
-                    ht_quantizer_scale_gradient(q, 0, sum, n->rows, n->cols));
+        ht_grad_put(n, scale_input(s), 0, ht_quantizer_scale_gradient(q, 0, sum, n->rows, n->cols));
 }
 
 /* sum[j] = sum over b of dv, dot[j] = sum over b of dv * normalized (NULL without batchnorm). */

@@ -81,8 +81,7 @@ static void run_child(struct child *c, bool resume)
     enum ht_status status =
         ht_run_train(&c->job->result, &c->job->experiment, resume, &hooks, NULL, &m.error);
     /* Outputs that differ are a result; compare adds them up and fails at its end. */
-    if (status == HT_OK || status == HT_ERR_THRESHOLD)
-        m.error.code = HT_OK;
+    m.error.code = status == HT_ERR_THRESHOLD ? HT_OK : status;
     tell(c->out, &m);
     _exit(0);
 }

@@ -172,7 +172,7 @@ enum ht_status ht_run_lower(struct ht_qmodel **ret, const struct ht_experiment *
     snprintf(m->loss, sizeof m->loss, "%s", objective->loss);
     snprintf(m->score_name, sizeof m->score_name, "%s", objective->score);
     m->validation_score = isfinite(validation_score) ? validation_score : 0;
-    ht_experiment_print(e, &text);
+    ht_experiment_print_training(e, &text);
     m->experiment = ht_strdup(ht_text_str(&text));
     if (text.failed || !m->experiment)
         status = ht_fail_memory(err);

@@ -28,6 +28,8 @@ enum ht_status ht_setup_dataset(struct ht_dataset **ret, const struct ht_experim
     char folder[HT_PATH_LENGTH];
     folder_of(e->path, folder);
     enum ht_status status = ht_descriptor_load(&descriptor, e->data.name, folder, NULL, err);
+    if (status == HT_ERR_IO) /* a descriptor that is not there is missing data */
+        return ht_error_prefix(err, HT_ERR_DATA, "data.name");
     if (status != HT_OK)
         return status;
     struct ht_dataset_options options = {
@@ -88,6 +90,18 @@ static void add_layer(struct ht_model_spec *spec, struct ht_block_spec *blocks,
     }
 }
 
+/* A quantization that never starts is surely not what was meant. */
+static enum ht_status check_stages(const struct ht_experiment *e, struct ht_error *err)
+{
+    if (!ht_experiment_quantized(e) || e->quant.start_epoch < e->train.epochs)
+        return HT_OK;
+    return ht_fail(err, HT_ERR_CONFIG,
+                   "%s:%d:%d: error: quant.start_epoch %d is not before the end of the training "
+                   "(train.epochs %d): the network would never be quantized",
+                   e->path, e->quant.at.line, e->quant.at.column, e->quant.start_epoch,
+                   e->train.epochs);
+}
+
 enum ht_status ht_setup_model(struct ht_model **ret, const struct ht_experiment *e, size_t inputs,
                               struct ht_error *err)
 {
@@ -98,6 +112,8 @@ enum ht_status ht_setup_model(struct ht_model **ret, const struct ht_experiment 
                                  .input = quantizer_spec(&e->quant.input),
                                  .output = quantizer_spec(&e->quant.output)};
     enum ht_status status = blocks ? HT_OK : ht_fail_memory(err);
+    if (status == HT_OK)
+        status = check_stages(e, err);
     for (size_t i = 0; status == HT_OK && i < e->model.n_layers; i++)
         add_layer(&spec, blocks, &e->model.layers[i], e);
     for (size_t i = 0; status == HT_OK && spec.quantized && i < spec.n_blocks; i++) {

@@ -180,7 +180,8 @@ enum ht_status ht_trainer_resume(struct ht_trainer *t, const struct ht_train_hoo
     struct ht_error first = {0};
     enum ht_status status = HT_OK;
     *found = false;
-    for (int i = 0; i < 2 && !*found && status != HT_ERR_CONFIG; i++) {
+    /* Only damage is a reason to try the older one. */
+    for (int i = 0; i < 2 && !*found && (status == HT_OK || status == HT_ERR_MODEL); i++) {
         struct ht_error e = {0};
         run_file(t, names[i], path);
         if (!ht_file_exists(path))
@@ -189,7 +190,7 @@ enum ht_status ht_trainer_resume(struct ht_trainer *t, const struct ht_train_hoo
         *found = t->saved = status == HT_OK;
         if (*found && first.msg[0])
             say_passed_over(hooks, path, &first);
-        if (status != HT_OK && (!first.msg[0] || status == HT_ERR_CONFIG))
+        if (status != HT_OK && (!first.msg[0] || status != HT_ERR_MODEL))
             first = e;
     }
     if (*found)
@@ -234,7 +235,7 @@ enum ht_status ht_trainer_create(struct ht_trainer **ret, const struct ht_experi
     t->d = dataset;
     t->run_dir = run_dir;
     t->environment = environment;
-    ht_experiment_print(experiment, &t->resolved);
+    ht_experiment_print_training(experiment, &t->resolved);
     t->order = ht_calloc(dataset->count[HT_TRAIN], sizeof *t->order);
     enum ht_status status = HT_OK;
     if (!t->order || t->resolved.failed)

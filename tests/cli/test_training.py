@@ -66,13 +66,15 @@ def _():
     assert row["best_epoch"] > 5, row
 
 
-@test("quant.start_epoch at or past the end: refused, or a float32 result that says so")
+@test("quant.start_epoch at or past the end is refused: the network would stay float32")
 def _():
-    r = run("train", EXPERIMENT, "name=never", "quant.start_epoch=8", "-o", "json", code=(0, 2))
-    if r.code == 0:
-        equal(r.json()[0]["weight_bits"], 32)
-        assert not os.path.exists(path("runs/never/model.h5"))
-        contains(run("export", "runs/never", code=(2, 4)).err, "float")
+    for command in ("train", "check", "compare"):
+        for start in (8, 9, 1000):
+            r = run(command, EXPERIMENT, "name=never", "quant.start_epoch=%d" % start, code=2)
+            contains(r.err, "start_epoch", "train.epochs")
+    assert not os.path.exists(path("runs/never/config.yaml"))
+    train("name=last", "quant.start_epoch=7")
+    contains(run("train", EXPERIMENT, "name=never", "train.epochs=0", code=2).err, "train.epochs")
 
 
 @test("export of a run that is still in its float stage is refused in words")
