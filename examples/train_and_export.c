@@ -1,4 +1,5 @@
-/* Trains an experiment, exports its integer model and classifies a few rows, through the public API.
+/* Trains an experiment, exports its integer model and classifies a few rows, through the public
+ * API.
  *
  *     cc train_and_export.c $(pkg-config --cflags --libs halftone) -o train_and_export
  *     ./train_and_export EXPERIMENT.yaml [key=value ...]
@@ -54,7 +55,8 @@ int main(int argc, char **argv)
     float *outputs = calloc(ht_predictor_outputs(predictor), sizeof *outputs);
     if (row && outputs) {
         ht_predictor_run(predictor, row, 1, outputs);
-        const char *name = ht_predictor_class_name(predictor, ht_predictor_class(predictor, outputs));
+        const char *name =
+            ht_predictor_class_name(predictor, ht_predictor_class(predictor, outputs));
         printf("a row of zeros is %s\n", name ? name : "a number");
     }
     free(row);

@@ -9,15 +9,15 @@ extern "C" {
 /* The values up to 75 are also the exit codes of the command; HT_ERR_MEMORY exits as 1. */
 enum ht_status {
     HT_OK = 0,
-    HT_ERR_INTERNAL = 1,   /* a bug in halftone */
-    HT_ERR_CONFIG = 2,     /* usage, experiment file, or a feature that is not built */
-    HT_ERR_DATA = 3,       /* dataset missing, damaged or not what its descriptor says */
-    HT_ERR_MODEL = 4,      /* model or checkpoint file damaged or unsupported */
-    HT_ERR_IO = 5,         /* the operating system refused to read or write */
-    HT_ERR_DIVERGED = 6,   /* NaN or Inf in training */
-    HT_ERR_THRESHOLD = 7,  /* a check against a threshold failed, e.g. outputs that differ */
-    HT_ERR_MEMORY = 8,     /* out of memory */
-    HT_ERR_STOPPED = 75,   /* stopped for time, state saved: resume me */
+    HT_ERR_INTERNAL = 1,     /* a bug in halftone */
+    HT_ERR_CONFIG = 2,       /* usage, experiment file, or a feature that is not built */
+    HT_ERR_DATA = 3,         /* dataset missing, damaged or not what its descriptor says */
+    HT_ERR_MODEL = 4,        /* model or checkpoint file damaged or unsupported */
+    HT_ERR_IO = 5,           /* the operating system refused to read or write */
+    HT_ERR_DIVERGED = 6,     /* NaN or Inf in training */
+    HT_ERR_THRESHOLD = 7,    /* a check against a threshold failed, e.g. outputs that differ */
+    HT_ERR_MEMORY = 8,       /* out of memory */
+    HT_ERR_STOPPED = 75,     /* stopped for time, state saved: resume me */
     HT_ERR_INTERRUPTED = 128 /* stopped by a signal, state saved; exit code is 128 + signal */
 };
 

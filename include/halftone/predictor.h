@@ -14,7 +14,8 @@ struct ht_predictor;
 
 /* Loads and checks a model file and prepares it for up to max_batch rows at a time (more rows go
  * in several batches). HT_ERR_MODEL for a damaged or unsupported file. *ret is owned by the caller.
- * One thread at a time may use a predictor; opening and closing touch libhdf5: one at a time per process. */
+ * One thread at a time may use a predictor; opening and closing touch libhdf5: one at a time per
+ * process. */
 enum ht_status ht_predictor_open(struct ht_predictor **ret, const char *path, size_t max_batch,
                                  struct ht_error *err);
 void ht_predictor_close(struct ht_predictor *p); /* NULL allowed */

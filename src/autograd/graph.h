@@ -26,8 +26,8 @@
 enum ht_mode {
     HT_MODE_EVAL,     /* what ships: BN statistics and ranges as stored, no dropout */
     HT_MODE_TRAIN,    /* batch statistics, ranges observed, dropout on */
-    HT_MODE_SURROGATE /* as the last TRAIN run, with rounding replaced by x + (its residual then) and
-                         nothing observed: what gradient checks differentiate */
+    HT_MODE_SURROGATE /* as the last TRAIN run, with rounding replaced by x + (its residual then)
+                         and nothing observed: what gradient checks differentiate */
 };
 
 /* What a run needs to know beside the tensors. */
@@ -47,19 +47,19 @@ struct ht_node {
     int id; /* position in the order of execution */
 
     size_t rows, cols;
-    bool batched;     /* rows is the current batch size */
-    bool needs_grad;  /* a parameter is upstream */
-    bool keep;        /* value stays readable after forward */
-    size_t n_scale;   /* quantized tensor: 1, or rows (weights per channel); else 0 */
+    bool batched;    /* rows is the current batch size */
+    bool needs_grad; /* a parameter is upstream */
+    bool keep;       /* value stays readable after forward */
+    size_t n_scale;  /* quantized tensor: 1, or rows (weights per channel); else 0 */
 
     ht_real *value; /* [rows, cols] */
     ht_real *grad;  /* [rows, cols], NULL unless needs_grad and planned for training */
     ht_real *scale; /* [n_scale] */
 
     /* Sizes in elements, set by op->infer for the largest batch. */
-    size_t saved_size;      /* forward -> backward of the same run */
-    size_t residual_size;   /* kept between runs; only there when planned with HT_PLAN_SURROGATE */
-    size_t scratch_size;    /* within forward */
+    size_t saved_size;    /* forward -> backward of the same run */
+    size_t residual_size; /* kept between runs; only there when planned with HT_PLAN_SURROGATE */
+    size_t scratch_size;  /* within forward */
     size_t scratch_back_size; /* within backward */
     ht_real *saved, *residual, *scratch, *scratch_back;
 
@@ -72,8 +72,8 @@ struct ht_graph;
 struct ht_graph *ht_graph_create(size_t max_batch); /* NULL when out of memory */
 void ht_graph_destroy(struct ht_graph *g);
 
-/* Leaves. An input's value [batch, cols] is filled by the caller before forward. A parameter points into
- * `params`, which must outlive the graph; asking twice for a span gives the same node. */
+/* Leaves. An input's value [batch, cols] is filled by the caller before forward. A parameter points
+ * into `params`, which must outlive the graph; asking twice for a span gives the same node. */
 struct ht_node *ht_graph_input(struct ht_graph *g, size_t cols);
 struct ht_node *ht_graph_param(struct ht_graph *g, const struct ht_params *params, int span);
 

@@ -45,6 +45,7 @@ enum ht_status ht_error_prefix(struct ht_error *err, enum ht_status code, const 
 {
     if (!err)
         return code;
+    err->code = code;
     char rest[sizeof err->msg];
     memcpy(rest, err->msg, sizeof rest);
     va_list args;

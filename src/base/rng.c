@@ -8,8 +8,8 @@
 
 struct ht_rng_block ht_rng_block(uint64_t seed, uint64_t stream, uint64_t counter)
 {
-    philox4x32_ctr_t ctr = {{(uint32_t)counter, (uint32_t)(counter >> 32), (uint32_t)stream,
-                             (uint32_t)(stream >> 32)}};
+    philox4x32_ctr_t ctr = {
+        {(uint32_t)counter, (uint32_t)(counter >> 32), (uint32_t)stream, (uint32_t)(stream >> 32)}};
     philox4x32_key_t key = {{(uint32_t)seed, (uint32_t)(seed >> 32)}};
     philox4x32_ctr_t r = philox4x32(ctr, key);
     struct ht_rng_block out = {{r.v[0], r.v[1], r.v[2], r.v[3]}};

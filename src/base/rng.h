@@ -31,7 +31,8 @@ double ht_rng_uniform(uint64_t seed, uint64_t stream, uint64_t counter);
 /* Standard normal (Box-Muller on one block). */
 double ht_rng_normal(uint64_t seed, uint64_t stream, uint64_t counter);
 
-/* Uniform integer in [0, n), n >= 1, without modulo bias worth naming (multiply-shift of 64 bits). */
+/* Uniform integer in [0, n), n >= 1, without modulo bias worth naming (multiply-shift of 64 bits).
+ */
 uint64_t ht_rng_below(uint64_t seed, uint64_t stream, uint64_t counter, uint64_t n);
 
 /* Fills order[n] with a permutation of 0..n-1 (Fisher-Yates). */

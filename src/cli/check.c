@@ -28,15 +28,17 @@ struct totals {
     size_t parameters, bytes;
 };
 
-static void add_block(struct ht_table *t, const struct ht_model *m, size_t i,
-                      struct totals *totals)
+static void add_block(struct ht_table *t, const struct ht_model *m, size_t i, struct totals *totals)
 {
     const struct ht_block *b = &m->blocks[i];
     char shape[64], then[96];
     size_t n = b->out * b->in, extra = b->out * (b->batchnorm ? 2 : b->bias);
     size_t bytes = n * sizeof(float);
     snprintf(shape, sizeof shape, "%zu -> %zu", b->in, b->out);
-    snprintf(then, sizeof then, "%s%s%s%s", b->batchnorm ? "batchnorm" : b->bias ? "bias" : "",
+    snprintf(then, sizeof then, "%s%s%s%s",
+             b->batchnorm ? "batchnorm"
+             : b->bias    ? "bias"
+                          : "",
              b->activation->op ? (b->batchnorm || b->bias ? " " : "") : "",
              b->activation->op ? b->activation->name : "", b->dropout > 0 ? " dropout" : "");
     ht_table_add_row(t);
@@ -81,8 +83,8 @@ static enum ht_status measure_memory(const struct ht_experiment *e, struct ht_mo
                                      struct ht_error *err)
 {
     struct ht_network train = {0}, evaluation = {0};
-    enum ht_status status = ht_network_init(&train, m, o, (size_t)e->train.batch, m->quantized,
-                                            true, err);
+    enum ht_status status =
+        ht_network_init(&train, m, o, (size_t)e->train.batch, m->quantized, true, err);
     if (status == HT_OK)
         status = ht_network_init(&evaluation, m, o, 256, m->quantized, false, err);
     if (status == HT_OK)

@@ -16,25 +16,40 @@ static const struct ht_column columns[] = {
     {.key = "name", .title = "variant", .kind = HT_COLUMN_TEXT},
     {.key = "weight_bits", .title = "bits\nw", .kind = HT_COLUMN_INTEGER},
     {.key = "activation_bits", .title = "\na", .kind = HT_COLUMN_INTEGER},
-    {.key = "seeds", .title = "\nseeds", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "seeds",
+     .title = "\nseeds",
+     .kind = HT_COLUMN_INTEGER,
+     .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "score_name", .kind = HT_COLUMN_TEXT, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "split", .kind = HT_COLUMN_TEXT, .flags = HT_COLUMN_MACHINE_ONLY},
-    {.key = "float_accuracy", .title = "accuracy\nfloat32", .kind = HT_COLUMN_STAT_PERCENT,
+    {.key = "float_accuracy",
+     .title = "accuracy\nfloat32",
+     .kind = HT_COLUMN_STAT_PERCENT,
      .digits = 2},
-    {.key = "fake_quant_accuracy", .title = "\nfake-quant", .kind = HT_COLUMN_STAT_PERCENT,
+    {.key = "fake_quant_accuracy",
+     .title = "\nfake-quant",
+     .kind = HT_COLUMN_STAT_PERCENT,
      .digits = 2},
     {.key = "integer_accuracy", .title = "\ninteger", .kind = HT_COLUMN_STAT_PERCENT, .digits = 2},
-    {.key = "difference", .title = "integer -\nfloat32", .kind = HT_COLUMN_TEXT,
-     .align = HT_ALIGN_RIGHT, .flags = HT_COLUMN_HUMAN_ONLY},
+    {.key = "difference",
+     .title = "integer -\nfloat32",
+     .kind = HT_COLUMN_TEXT,
+     .align = HT_ALIGN_RIGHT,
+     .flags = HT_COLUMN_HUMAN_ONLY},
     {.key = "accuracy_difference", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "accuracy_difference_error", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "mismatched_outputs", .title = "outputs\ndiffer", .kind = HT_COLUMN_INTEGER},
     {.key = "outputs_compared", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "model_bytes", .title = "\nsize", .kind = HT_COLUMN_BYTES},
     {.key = "float_bytes", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
-    {.key = "smaller", .title = "\nsmaller", .kind = HT_COLUMN_TEXT, .align = HT_ALIGN_RIGHT,
+    {.key = "smaller",
+     .title = "\nsmaller",
+     .kind = HT_COLUMN_TEXT,
+     .align = HT_ALIGN_RIGHT,
      .flags = HT_COLUMN_HUMAN_ONLY},
-    {.key = "latency_us_batch1", .title = "latency\nbatch 1", .kind = HT_COLUMN_SECONDS,
+    {.key = "latency_us_batch1",
+     .title = "latency\nbatch 1",
+     .kind = HT_COLUMN_SECONDS,
      .unit = 1e-6},
     {.key = "train_seconds", .title = "\ntraining", .kind = HT_COLUMN_SECONDS},
     {.key = "samples_per_s", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
@@ -55,8 +70,7 @@ static void set_difference(struct ht_table *t, const struct ht_compare_row *r)
     if (!isfinite(r->difference))
         return;
     if (isfinite(r->difference_error))
-        snprintf(text, sizeof text, "%+.2f ± %.2f", 100 * r->difference,
-                 100 * r->difference_error);
+        snprintf(text, sizeof text, "%+.2f ± %.2f", 100 * r->difference, 100 * r->difference_error);
     else
         snprintf(text, sizeof text, "%+.2f", 100 * r->difference);
     ht_table_set_text(t, "difference", text);
@@ -92,8 +106,7 @@ static enum ht_status print_rows(const struct ht_cli *cli, const struct ht_compa
                                  size_t n, struct ht_error *err)
 {
     struct ht_table *t;
-    enum ht_status status =
-        ht_table_create(&t, columns, sizeof columns / sizeof *columns, err);
+    enum ht_status status = ht_table_create(&t, columns, sizeof columns / sizeof *columns, err);
     if (status != HT_OK)
         return status;
     for (size_t i = 0; i < n; i++)

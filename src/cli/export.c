@@ -12,7 +12,9 @@ static const struct ht_column columns[] = {
     {.key = "samples", .kind = HT_COLUMN_INTEGER},
     {.key = "outputs_compared", .title = "outputs\ncompared", .kind = HT_COLUMN_INTEGER},
     {.key = "mismatched_outputs", .title = "outputs\nthat differ", .kind = HT_COLUMN_INTEGER},
-    {.key = "fake_quant_accuracy", .title = "score\nfake-quant", .kind = HT_COLUMN_PERCENT,
+    {.key = "fake_quant_accuracy",
+     .title = "score\nfake-quant",
+     .kind = HT_COLUMN_PERCENT,
      .digits = 2},
     {.key = "integer_accuracy", .title = "\ninteger", .kind = HT_COLUMN_PERCENT, .digits = 2},
     {.key = "model_bytes", .title = "size", .kind = HT_COLUMN_BYTES},
@@ -45,8 +47,7 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
     char path[HT_PATH_LENGTH];
     struct ht_session session;
     struct ht_export_report report;
-    enum ht_status status =
-        ht_export_check_format(cli->values[TO] ? cli->values[TO] : "hdf5", err);
+    enum ht_status status = ht_export_check_format(cli->values[TO] ? cli->values[TO] : "hdf5", err);
     if (status == HT_OK)
         status = ht_session_from_checkpoint(&session, cli->args[0], err);
     if (status != HT_OK)

@@ -84,8 +84,7 @@ static enum ht_status inspect_model(const struct ht_cli *cli, const char *path,
     enum ht_status status = ht_qmodel_load(&m, path, err);
     if (status != HT_OK)
         return status;
-    status =
-        ht_table_create(&t, model_columns, sizeof model_columns / sizeof *model_columns, err);
+    status = ht_table_create(&t, model_columns, sizeof model_columns / sizeof *model_columns, err);
     if (status == HT_OK) {
         char shape[64];
         snprintf(shape, sizeof shape, "%zu", m->input.features);
@@ -130,8 +129,7 @@ static enum ht_status add_tensor(struct walk *w, const char *path)
     size_t shape[4], n = 1;
     int rank;
     char text[64];
-    enum ht_status status =
-        ht_container_info(w->reader, path, &type, &rank, shape, w->err);
+    enum ht_status status = ht_container_info(w->reader, path, &type, &rank, shape, w->err);
     if (status != HT_OK || type != HT_F32 || rank == 0)
         return status;
     for (int i = 0; i < rank; i++)
@@ -182,8 +180,8 @@ static enum ht_status inspect_checkpoint(const struct ht_cli *cli, struct ht_con
 {
     struct walk w = {r, NULL, "", err};
     int64_t epoch = 0, step = 0;
-    enum ht_status status = ht_table_create(
-        &w.table, tensor_columns, sizeof tensor_columns / sizeof *tensor_columns, err);
+    enum ht_status status = ht_table_create(&w.table, tensor_columns,
+                                            sizeof tensor_columns / sizeof *tensor_columns, err);
     if (status == HT_OK)
         status = ht_container_list(r, "/", visit, &w, err);
     if (status == HT_OK)

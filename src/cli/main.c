@@ -66,12 +66,11 @@ enum ht_status ht_cli_integer(const char *text, const char *name, long min, long
     return HT_OK;
 }
 
-enum ht_status ht_cli_config(const struct ht_cli *cli, struct ht_config **ret,
-                             struct ht_error *err)
+enum ht_status ht_cli_config(const struct ht_cli *cli, struct ht_config **ret, struct ht_error *err)
 {
     struct ht_text report = {0};
-    enum ht_status status = ht_config_load(ret, cli->args[0], cli->args + 1,
-                                           (size_t)cli->n_args - 1, &report, err);
+    enum ht_status status =
+        ht_config_load(ret, cli->args[0], cli->args + 1, (size_t)cli->n_args - 1, &report, err);
     if (status == HT_ERR_CONFIG && report.len) {
         fputs(ht_text_str(&report), stderr);
         err->msg[0] = '\0'; /* said already */
@@ -169,8 +168,8 @@ static int option_value(const struct ht_command *c, int got)
     return '?';
 }
 
-static enum ht_status bad_option(const struct ht_command *c, const struct getopt_tables *t,
-                                 int got, char *const *argv, struct ht_error *err)
+static enum ht_status bad_option(const struct ht_command *c, const struct getopt_tables *t, int got,
+                                 char *const *argv, struct ht_error *err)
 {
     const char *names[HT_CLI_MAX_OPTIONS + N_COMMON + 1];
     size_t n = 0;
@@ -180,9 +179,9 @@ static enum ht_status bad_option(const struct ht_command *c, const struct getopt
     if (got == ':')
         return ht_fail(err, HT_ERR_CONFIG, "%s needs a value", given);
     const char *near = strncmp(given, "--", 2) == 0 ? ht_nearest_name(given + 2, names, n) : NULL;
-    return ht_fail(err, HT_ERR_CONFIG,
-                   "unknown option '%s'%s%s%s; halftone %s --help lists them", given,
-                   near ? " (did you mean '--" : "", near ? near : "", near ? "'?)" : "", c->name);
+    return ht_fail(err, HT_ERR_CONFIG, "unknown option '%s'%s%s%s; halftone %s --help lists them",
+                   given, near ? " (did you mean '--" : "", near ? near : "", near ? "'?)" : "",
+                   c->name);
 }
 
 static enum ht_status parse_options(const struct ht_command *c, int argc, char **argv,
@@ -246,7 +245,8 @@ static enum ht_status run_command(int argc, char **argv, struct ht_error *err)
 }
 
 /* A stream that is closed would give its number to the next file that is opened, and talk would end
- * in a checkpoint. It gets a file that cannot be used instead, so that writing fails as it should. */
+ * in a checkpoint. It gets a file that cannot be used instead, so that writing fails as it should.
+ */
 static void guard_streams(void)
 {
     for (int fd = 0; fd < 3; fd++)

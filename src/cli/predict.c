@@ -55,7 +55,7 @@ static void add_row(struct ht_table *t, const struct columns *c, const struct ht
     ht_table_set_integer(t, "row", (int64_t)row + 1);
     if (classes) {
         size_t class = ht_qmodel_class(m, y);
-        ht_table_set_integer(t, "class", (int64_t)class);
+        ht_table_set_integer(t, "class", (int64_t) class);
         if (class < m->n_classes)
             ht_table_set_text(t, "name", m->classes[class]);
     }

@@ -71,8 +71,7 @@ static enum ht_status print_result(const struct ht_cli *cli, const struct ht_run
                                    struct ht_error *err)
 {
     struct ht_table *t;
-    enum ht_status status =
-        ht_table_create(&t, columns, sizeof columns / sizeof *columns, err);
+    enum ht_status status = ht_table_create(&t, columns, sizeof columns / sizeof *columns, err);
     if (status != HT_OK)
         return status;
     ht_table_add_row(t);
@@ -135,8 +134,9 @@ const struct ht_command ht_command_train = {
     .name = "train",
     .arguments = "EXPERIMENT.yaml [key=value ...]",
     .summary = "train one network, export and check its integer model",
-    .details = "The run goes to RUN.DIR/NAME (runs/NAME); an earlier run there is moved to NAME.1,\n"
-               "never overwritten. Ctrl-C saves within a step; --resume goes on bit for bit.",
+    .details =
+        "The run goes to RUN.DIR/NAME (runs/NAME); an earlier run there is moved to NAME.1,\n"
+        "never overwritten. Ctrl-C saves within a step; --resume goes on bit for bit.",
     .options = {[RESUME] = {"resume", 0, NULL, "go on from the run's last checkpoint"},
                 [DRY_RUN] = {"dry-run", 'n', NULL, "say what would be trained, and stop"}},
     .min_args = 1,

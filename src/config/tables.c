@@ -197,6 +197,7 @@ static const struct ht_field train_fields[] = {
     {.name = "epochs",
      .type = HT_FIELD_INT,
      AT(train.epochs),
+     .min = 1,
      .max = 100000,
      .fallback = "20",
      .help = "passes over the training part"},

@@ -41,11 +41,11 @@ struct ht_qinput {
 
 struct ht_qweights {
     struct ht_grid grid;
-    uint8_t *packed;      /* codes of [out, in], dense, least significant bits first, rows not
-                             padded, tail bits zero; ceil(out * in * bits / 8) bytes, owned */
-    float *scale;         /* [channels], already times the BN gain; owned */
-    int32_t *zero_point;  /* [channels] (affine), or NULL = 0; owned */
-    size_t channels;      /* out (per channel), or 1 */
+    uint8_t *packed;     /* codes of [out, in], dense, least significant bits first, rows not
+                            padded, tail bits zero; ceil(out * in * bits / 8) bytes, owned */
+    float *scale;        /* [channels], already times the BN gain; owned */
+    int32_t *zero_point; /* [channels] (affine), or NULL = 0; owned */
+    size_t channels;     /* out (per channel), or 1 */
 };
 
 enum ht_qoutput_kind {
@@ -58,8 +58,8 @@ struct ht_qlayer {
     char name[64];
     size_t in, out;
     struct ht_qweights weights;
-    int32_t *bias;      /* [out] in units of s_a * s_w[n]; owned */
-    float *multiplier;  /* [out]: fl32(fl32(s_a*s_w)/s_y) for codes, fl32(s_a*s_w) for real; owned */
+    int32_t *bias;     /* [out] in units of s_a * s_w[n]; owned */
+    float *multiplier; /* [out]: fl32(fl32(s_a*s_w)/s_y) for codes, fl32(s_a*s_w) for real; owned */
     enum ht_qoutput_kind output;
     struct ht_qactivation quant; /* CODES: what requantization aims at */
     char activation[16];         /* none relu relu6, or the name of the table's function */
@@ -72,18 +72,18 @@ struct ht_qlayer {
 
 struct ht_qmodel {
     char name[64];
-    char task[32];   /* classification regression autoencoder */
-    char loss[32];   /* binary classifiers by bce have one output: class = logit > 0 */
+    char task[32]; /* classification regression autoencoder */
+    char loss[32]; /* binary classifiers by bce have one output: class = logit > 0 */
     struct ht_qinput input;
     struct ht_qlayer *layers; /* [n_layers], owned, as is all that follows */
     size_t n_layers;
-    size_t outputs; /* = layers[n_layers - 1].out */
+    size_t outputs;      /* = layers[n_layers - 1].out */
     char (*classes)[64]; /* [n_classes] or NULL */
     size_t n_classes;
     float *target_mean, *target_std; /* [outputs] or NULL: raw target = y * std + mean */
-    char *experiment;    /* resolved YAML it was trained from */
+    char *experiment;                /* resolved YAML it was trained from */
     char data_hash[65];
-    char score_name[16]; /* accuracy r2 */
+    char score_name[16];     /* accuracy r2 */
     double validation_score; /* of the integer path, when it was exported */
 };
 
@@ -110,13 +110,15 @@ size_t ht_qmodel_class(const struct ht_qmodel *m, const float *y);
 /* Everything a loaded or lowered model must hold: shapes chain, grids and widths known, codes
  * valid, pad bits zero, scales finite, normal and > 0, zero points in range, multipliers equal to
  * what their scales give, tables in range, and the accumulator bound
- * K * max|a - z_a| * max|w - z_w| + |bias| < 2^31 (also of the raw products). HT_ERR_MODEL names the layer. */
+ * K * max|a - z_a| * max|w - z_w| + |bias| < 2^31 (also of the raw products). HT_ERR_MODEL names
+ * the layer. */
 enum ht_status ht_qmodel_check(const struct ht_qmodel *m, struct ht_error *err);
 
 /* The exact worst case of |acc| of a layer, over all its neurons and all inputs in range. */
 int64_t ht_qlayer_worst_accumulator(const struct ht_qmodel *m, size_t layer);
 
-/* HDF5 container of kind "model" (docs/file-format.md). Saves are byte-identical for equal models. */
+/* HDF5 container of kind "model" (docs/file-format.md). Saves are byte-identical for equal models.
+ */
 enum ht_status ht_qmodel_save(const struct ht_qmodel *m, const char *path, struct ht_error *err);
 enum ht_status ht_qmodel_load(struct ht_qmodel **ret, const char *path, struct ht_error *err);
 

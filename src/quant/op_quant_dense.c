@@ -130,6 +130,13 @@ static struct work workspace(const struct ht_node *n)
     return w;
 }
 
+/* Whole and at most 2^24 in size, unless training has diverged: then NaN must not reach a cast. */
+static inline ht_acc whole(ht_real v)
+{
+    v = v > -(ht_real)HT_REAL_EXACT_MAX ? v : -(ht_real)HT_REAL_EXACT_MAX;
+    return (ht_acc)(v < (ht_real)HT_REAL_EXACT_MAX ? v : (ht_real)HT_REAL_EXACT_MAX);
+}
+
 /* acc = x . w^T on whole numbers. sgemm is exact while no partial sum can pass 2^24: longer rows go
  * in chunks that are added as integers (docs/numerics.md, 8). */
 static void accumulate(const struct ht_node *n, const struct work *k)
@@ -144,10 +151,10 @@ static void accumulate(const struct ht_node *n, const struct work *k)
                 k->value, n->cols);
         if (at == 0)
             for (size_t i = 0; i < all; i++)
-                k->acc[i] = (ht_acc)k->value[i];
+                k->acc[i] = whole(k->value[i]);
         else
             for (size_t i = 0; i < all; i++)
-                k->acc[i] += (ht_acc)k->value[i];
+                k->acc[i] += whole(k->value[i]);
     }
 }
 

@@ -19,11 +19,11 @@ static const struct {
 } fields[] = {
 #define FIELD(name, real)                                                                          \
     {                                                                                              \
-        #name, offsetof(struct ht_progress_state, name), real                                      \
+#name, offsetof(struct ht_progress_state, name), real                                      \
     }
-    FIELD(epoch, false),      FIELD(batch, false),     FIELD(step, false),
-    FIELD(loss_sum, true),    FIELD(has_best, false),  FIELD(best_epoch, false),
-    FIELD(best_score, true),  FIELD(best_loss, true),  FIELD(patience, false),
+    FIELD(epoch, false),     FIELD(batch, false),    FIELD(step, false),
+    FIELD(loss_sum, true),   FIELD(has_best, false), FIELD(best_epoch, false),
+    FIELD(best_score, true), FIELD(best_loss, true), FIELD(patience, false),
 #undef FIELD
 };
 #define N_FIELDS (sizeof fields / sizeof *fields)
@@ -33,8 +33,8 @@ static void span_path(char path[192], const char *group, const struct ht_span *s
     snprintf(path, 192, "/%s/%s", group, s->name);
 }
 
-static void put_params(struct ht_container_writer *w, const char *group,
-                       const struct ht_params *p, const float *value)
+static void put_params(struct ht_container_writer *w, const char *group, const struct ht_params *p,
+                       const float *value)
 {
     char path[192];
     for (size_t i = 0; i < p->n_spans; i++) {
@@ -115,11 +115,11 @@ static enum ht_status get_state(struct ht_container_reader *r, struct ht_progres
     for (size_t i = 0; i < N_FIELDS && status == HT_OK; i++) {
         char *field = (char *)state + fields[i].offset;
         if (fields[i].real)
-            status = ht_container_get_attr_f64(r, "/", fields[i].name, (double *)(void *)field,
-                                               err);
+            status =
+                ht_container_get_attr_f64(r, "/", fields[i].name, (double *)(void *)field, err);
         else
-            status = ht_container_get_attr_i64(r, "/", fields[i].name, (int64_t *)(void *)field,
-                                               err);
+            status =
+                ht_container_get_attr_i64(r, "/", fields[i].name, (int64_t *)(void *)field, err);
     }
     return status;
 }
@@ -130,8 +130,7 @@ enum ht_status ht_checkpoint_load(const char *path, struct ht_model *model,
 {
     struct ht_container_reader *r;
     int64_t step = 0;
-    enum ht_status status =
-        ht_container_open(&r, path, "checkpoint", HT_CHECKPOINT_VERSION, err);
+    enum ht_status status = ht_container_open(&r, path, "checkpoint", HT_CHECKPOINT_VERSION, err);
     if (status != HT_OK)
         return status;
     status = get_params(r, "parameters", &model->params, model->params.value, path, err);
@@ -178,8 +177,7 @@ enum ht_status ht_checkpoint_find(const char *path, char found[HT_PATH_LENGTH + 
 enum ht_status ht_checkpoint_experiment(const char *path, char **ret, struct ht_error *err)
 {
     struct ht_container_reader *r;
-    enum ht_status status =
-        ht_container_open(&r, path, "checkpoint", HT_CHECKPOINT_VERSION, err);
+    enum ht_status status = ht_container_open(&r, path, "checkpoint", HT_CHECKPOINT_VERSION, err);
     if (status != HT_OK)
         return status;
     status = ht_container_get_text(r, "/experiment", ret, err);
@@ -191,8 +189,7 @@ enum ht_status ht_checkpoint_progress(const char *path, struct ht_progress_state
                                       struct ht_error *err)
 {
     struct ht_container_reader *r;
-    enum ht_status status =
-        ht_container_open(&r, path, "checkpoint", HT_CHECKPOINT_VERSION, err);
+    enum ht_status status = ht_container_open(&r, path, "checkpoint", HT_CHECKPOINT_VERSION, err);
     if (status != HT_OK)
         return status;
     status = get_state(r, state, err);
@@ -233,8 +230,7 @@ enum ht_status ht_checkpoint_load_parameters(const char *path, struct ht_model *
                                              bool with_quantizers, struct ht_error *err)
 {
     struct ht_container_reader *r;
-    enum ht_status status =
-        ht_container_open(&r, path, "checkpoint", HT_CHECKPOINT_VERSION, err);
+    enum ht_status status = ht_container_open(&r, path, "checkpoint", HT_CHECKPOINT_VERSION, err);
     if (status != HT_OK)
         return status;
     status = start_from(r, "parameters", &model->params, with_quantizers, path, err);

@@ -13,14 +13,14 @@
 
 /* Where a run stands, beside its tensors. Part of the checkpoint. */
 struct ht_progress_state {
-    int64_t epoch;         /* epochs finished */
-    int64_t batch;         /* batches done of the epoch that is under way */
-    int64_t step;          /* optimizer steps done */
-    double loss_sum;       /* over the samples of the epoch so far */
-    int64_t has_best;      /* best_* are valid */
-    int64_t best_epoch;    /* 1-based */
+    int64_t epoch;      /* epochs finished */
+    int64_t batch;      /* batches done of the epoch that is under way */
+    int64_t step;       /* optimizer steps done */
+    double loss_sum;    /* over the samples of the epoch so far */
+    int64_t has_best;   /* best_* are valid */
+    int64_t best_epoch; /* 1-based */
     double best_score, best_loss;
-    int64_t patience;      /* epochs since the best */
+    int64_t patience; /* epochs since the best */
 };
 
 /* experiment: resolved YAML; environment: JSON text; both for people and for checks on resume. */

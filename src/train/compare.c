@@ -17,8 +17,8 @@ static const int default_bits[] = {32, 8, 4, 2};
 struct plan {
     struct ht_experiment *variants; /* [n_variants]; the first may be a hidden float32 baseline */
     size_t n_variants;
-    size_t baseline; /* index of the float32 variant */
-    bool hidden;     /* the baseline has no row */
+    size_t baseline;     /* index of the float32 variant */
+    bool hidden;         /* the baseline has no row */
     struct ht_job *jobs; /* [n_variants * seeds], by variant, then seed */
     size_t n_jobs;
 };
@@ -111,9 +111,9 @@ static enum ht_status check_names(const struct plan *p, size_t seeds, struct ht_
     for (size_t i = 0; i < p->n_variants; i++)
         for (size_t k = 0; k < i; k++)
             if (strcmp(p->jobs[i * seeds].experiment.name, p->jobs[k * seeds].experiment.name) == 0)
-                return ht_fail(err, HT_ERR_CONFIG, "variants %s and %s would share the run folder %s",
-                               p->variants[k].name, p->variants[i].name,
-                               p->jobs[i * seeds].experiment.name);
+                return ht_fail(
+                    err, HT_ERR_CONFIG, "variants %s and %s would share the run folder %s",
+                    p->variants[k].name, p->variants[i].name, p->jobs[i * seeds].experiment.name);
     return HT_OK;
 }
 

@@ -29,14 +29,14 @@ struct ht_compare_row {
     char score_name[16], split[16];
     int weight_bits, activation_bits;
     int seeds;
-    struct ht_stat float_score;      /* of the float32 network, same seeds */
-    struct ht_stat fake_quant_score; /* n = 0 for float32 */
-    struct ht_stat integer_score;    /* n = 0 for float32 */
-    double difference;       /* mean over seeds of integer - float score */
-    double difference_error; /* standard error of that mean; NAN for n < 2 */
+    struct ht_stat float_score;                  /* of the float32 network, same seeds */
+    struct ht_stat fake_quant_score;             /* n = 0 for float32 */
+    struct ht_stat integer_score;                /* n = 0 for float32 */
+    double difference;                           /* mean over seeds of integer - float score */
+    double difference_error;                     /* standard error of that mean; NAN for n < 2 */
     size_t outputs_compared, mismatched_outputs; /* summed over seeds */
     size_t model_bytes, float_bytes;
-    double latency_us; /* batch 1, one thread: median */
+    double latency_us;                   /* batch 1, one thread: median */
     double train_seconds, samples_per_s; /* means over seeds */
     char run_dir[HT_PATH_LENGTH];        /* of the first seed */
 };

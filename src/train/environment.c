@@ -20,7 +20,8 @@ static void cpu_info(const char *key, const char *other_key, char *value, size_t
     FILE *f = fopen("/proc/cpuinfo", "r");
     snprintf(value, capacity, "unknown");
     while (f && fgets(line, sizeof line, f)) {
-        if (strncmp(line, key, strlen(key)) != 0 && strncmp(line, other_key, strlen(other_key)) != 0)
+        if (strncmp(line, key, strlen(key)) != 0 &&
+            strncmp(line, other_key, strlen(other_key)) != 0)
             continue;
         char *colon = strchr(line, ':');
         if (!colon)
@@ -36,10 +37,10 @@ static void cpu_info(const char *key, const char *other_key, char *value, size_t
 /* Of the CPU's flags, those that kernels or BLAS may choose by. */
 static json_t *vector_extensions(void)
 {
-    static const char *const known[] = {"sse4_1", "avx",         "avx2",       "fma",
-                                        "f16c",   "avx512f",     "avx512bw",   "avx512vl",
+    static const char *const known[] = {"sse4_1",      "avx",      "avx2",        "fma",
+                                        "f16c",        "avx512f",  "avx512bw",    "avx512vl",
                                         "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8",
-                                        "asimd",  "asimddp",     "i8mm",       "sve"};
+                                        "asimd",       "asimddp",  "i8mm",        "sve"};
     char flags[4096], *save = NULL;
     json_t *list = json_array();
     cpu_info("flags", "Features", flags, sizeof flags);

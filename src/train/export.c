@@ -35,10 +35,11 @@ enum ht_status ht_export_model(struct ht_export_report *ret, struct ht_session *
         return ht_fail(err, HT_ERR_CONFIG, "%s is a float32 network: it has no integer form",
                        s->experiment->name);
     if (s->float_stage)
-        return ht_fail(err, HT_ERR_CONFIG,
-                       "%s: this checkpoint is of the float32 stage, quantization starts after epoch "
-                       "%d (quant.start_epoch); train on with --resume",
-                       s->experiment->name, s->experiment->quant.start_epoch);
+        return ht_fail(
+            err, HT_ERR_CONFIG,
+            "%s: this checkpoint is of the float32 stage, quantization starts after epoch "
+            "%d (quant.start_epoch); train on with --resume",
+            s->experiment->name, s->experiment->quant.start_epoch);
     enum ht_status status = ht_run_kernels(&kernels, err);
     if (status == HT_OK)
         status = ht_network_init(&network, s->model, &s->objective, 256, true, false, err);

@@ -199,8 +199,8 @@ static void reap(struct pool *p)
         if (WIFEXITED(how) && WEXITSTATUS(how) == 0)
             continue;
         struct ht_error e;
-        ht_fail(&e, HT_ERR_INTERNAL, "%s: its process ended by %s %d",
-                p->jobs[i].experiment.name, WIFSIGNALED(how) ? "signal" : "exit code",
+        ht_fail(&e, HT_ERR_INTERNAL, "%s: its process ended by %s %d", p->jobs[i].experiment.name,
+                WIFSIGNALED(how) ? "signal" : "exit code",
                 WIFSIGNALED(how) ? WTERMSIG(how) : WEXITSTATUS(how));
         fail(p, &e);
     }

@@ -1,4 +1,5 @@
-/* metrics.jsonl of a run: one line an epoch, no clock times, so that a resumed run writes the same. */
+/* metrics.jsonl of a run: one line an epoch, no clock times, so that a resumed run writes the same.
+ */
 #ifndef HT_TRAIN_METRICS_H
 #define HT_TRAIN_METRICS_H
 

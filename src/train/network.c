@@ -14,8 +14,7 @@ enum ht_status ht_network_init(struct ht_network *n, struct ht_model *model,
     n->y = ht_model_build(model, n->graph, n->x, quantized, NULL);
     n->loss = ht_objective_loss(objective, n->graph, n->y, n->target);
     ht_graph_keep(n->graph, n->y);
-    enum ht_status status =
-        ht_graph_plan(n->graph, n->loss, training ? HT_PLAN_TRAINING : 0, err);
+    enum ht_status status = ht_graph_plan(n->graph, n->loss, training ? HT_PLAN_TRAINING : 0, err);
     if (status != HT_OK)
         ht_network_finish(n);
     return status;

@@ -1,4 +1,5 @@
-/* What a network is trained for: the task, its loss, its targets, and the score that is compared. */
+/* What a network is trained for: the task, its loss, its targets, and the score that is compared.
+ */
 #ifndef HT_TRAIN_OBJECTIVE_H
 #define HT_TRAIN_OBJECTIVE_H
 

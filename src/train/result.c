@@ -20,7 +20,7 @@ static const struct field {
 } fields[] = {
 #define FIELD(name, kind)                                                                          \
     {                                                                                              \
-        #name, kind, offsetof(struct ht_run_result, name),                                         \
+#name, kind, offsetof(struct ht_run_result, name),                                         \
             sizeof(((struct ht_run_result *)0)->name)                                              \
     }
     FIELD(name, TEXT),
@@ -86,7 +86,7 @@ enum ht_status ht_run_result_write(const struct ht_run_result *r, struct ht_erro
 static bool take_field(struct ht_run_result *r, const struct field *f, const json_t *v)
 {
     void *p = (char *)r + f->offset;
-    if (f->kind == TEXT ? !json_is_string(v)
+    if (f->kind == TEXT   ? !json_is_string(v)
         : f->kind == REAL ? !json_is_number(v) && !json_is_null(v)
                           : !json_is_integer(v))
         return false;
@@ -127,8 +127,8 @@ enum ht_status ht_run_result_read(struct ht_run_result *ret, const char *run_dir
     ht_free(text);
     if (!json_is_object(o)) {
         json_decref(o);
-        return ht_fail(err, HT_ERR_DATA, "%s:%d:%d: %s", path, o ? 1 : why.line,
-                       o ? 1 : why.column, o ? "expected an object" : why.text);
+        return ht_fail(err, HT_ERR_DATA, "%s:%d:%d: %s", path, o ? 1 : why.line, o ? 1 : why.column,
+                       o ? "expected an object" : why.text);
     }
     memset(ret, 0, sizeof *ret);
     for (size_t i = 0; i < N_FIELDS && status == HT_OK; i++)

@@ -228,8 +228,8 @@ static size_t float_bytes(const struct ht_model *m)
     return n * sizeof(float);
 }
 
-/* A run that was complete when it was resumed has trained nothing now: its speed is what its earlier
- * result says. */
+/* A run that was complete when it was resumed has trained nothing now: its speed is what its
+ * earlier result says. */
 static void keep_speed(struct ht_run_result *r, double samples)
 {
     struct ht_run_result earlier;

@@ -18,7 +18,7 @@ struct ht_run_result {
     char run_dir[HT_PATH_LENGTH];
     char model_path[HT_PATH_LENGTH + 64]; /* empty for a float32 run */
     char score_name[16];
-    char split[16];       /* the part that score and parity are of: test, ... */
+    char split[16]; /* the part that score and parity are of: test, ... */
     uint64_t seed;
     int weight_bits, activation_bits; /* 32 = float */
     double score;                     /* of the float or fake-quant network */
@@ -43,8 +43,8 @@ enum ht_status ht_run_train(struct ht_run_result *ret, const struct ht_experimen
 enum ht_status ht_run_result_read(struct ht_run_result *ret, const char *run_dir,
                                   struct ht_error *err);
 
-/* The integer model of a trained model with everything a user of the file needs: names, classes, input
- * transform, provenance. */
+/* The integer model of a trained model with everything a user of the file needs: names, classes,
+ * input transform, provenance. */
 enum ht_status ht_run_lower(struct ht_qmodel **ret, const struct ht_experiment *e,
                             const struct ht_model *model, const struct ht_objective *objective,
                             const struct ht_dataset *d, double validation_score,

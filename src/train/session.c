@@ -10,8 +10,8 @@
 #include "train/checkpoint.h"
 #include "train/setup.h"
 
-/* --- where a user's descriptor is: its path in the experiment is relative to the experiment's file,
- * and a run folder or a model may lie anywhere --- */
+/* --- where a user's descriptor is: its path in the experiment is relative to the experiment's
+ * file, and a run folder or a model may lie anywhere --- */
 
 static bool holds(const char *folder, const char *name)
 {
@@ -88,8 +88,8 @@ static enum ht_status parse_experiment(struct ht_session *s, const char *text, c
     snprintf(override, sizeof override, "data.name=%s", data ? data : "");
     ht_config_destroy(s->config);
     s->config = NULL;
-    enum ht_status status = ht_config_parse(&s->config, label, text, strlen(text), overrides,
-                                            data ? 1 : 0, NULL, err);
+    enum ht_status status =
+        ht_config_parse(&s->config, label, text, strlen(text), overrides, data ? 1 : 0, NULL, err);
     if (status != HT_OK)
         return ht_error_prefix(err, data ? HT_ERR_CONFIG : HT_ERR_MODEL,
                                "%s: the experiment inside does not load", label);
@@ -115,7 +115,8 @@ static enum ht_status open_experiment(struct ht_session *s, const char *text, co
     if (status == HT_OK)
         status = ht_setup_dataset(&s->dataset, s->experiment, err);
     if (status != HT_OK && !data && is_relative_path(s->experiment ? s->experiment->data.name : ""))
-        return ht_error_prefix(err, status, "%s: its dataset is not here; eval takes another place by --data", file);
+        return ht_error_prefix(
+            err, status, "%s: its dataset is not here; eval takes another place by --data", file);
     if (status == HT_OK)
         status = ht_objective_init(&s->objective, s->experiment, s->dataset, err);
     return status;
@@ -151,11 +152,12 @@ enum ht_status ht_session_from_model(struct ht_session *s, const struct ht_qmode
 {
     memset(s, 0, sizeof *s);
     enum ht_status status = open_experiment(s, model->experiment, path, data, err);
-    if (status == HT_OK && (s->dataset->features != model->input.features ||
-                            s->objective.outputs != model->outputs))
-        status = ht_fail(err, HT_ERR_DATA, "%s has %zu features and %zu outputs, the model %zu and %zu",
-                         s->dataset->name, s->dataset->features, s->objective.outputs,
-                         model->input.features, model->outputs);
+    if (status == HT_OK &&
+        (s->dataset->features != model->input.features || s->objective.outputs != model->outputs))
+        status =
+            ht_fail(err, HT_ERR_DATA, "%s has %zu features and %zu outputs, the model %zu and %zu",
+                    s->dataset->name, s->dataset->features, s->objective.outputs,
+                    model->input.features, model->outputs);
     if (status != HT_OK)
         ht_session_finish(s);
     return status;

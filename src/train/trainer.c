@@ -34,7 +34,7 @@ struct ht_trainer {
     struct ht_optimizer *optimizer;
     struct ht_schedule schedule;
     struct ht_network train[N_FORMS], evaluation[N_FORMS]; /* made when first needed */
-    uint32_t *order; /* [training samples] of the epoch */
+    uint32_t *order;                                       /* [training samples] of the epoch */
     struct ht_progress_state state;
     double seconds, samples; /* of training steps in this process */
     double gradient_norm;
@@ -84,12 +84,14 @@ static void run_file(const struct ht_trainer *t, const char *name, char path[HT_
     snprintf(path, HT_PATH_LENGTH + 64, "%s/checkpoints/%s.h5", t->run_dir, name);
 }
 
+/* x - x is 0 for every number and NaN for the rest; no early exit, so that it vectorizes: this runs
+ * after each step. */
 static bool all_finite(const ht_real *x, size_t n)
 {
+    int bad = 0;
     for (size_t i = 0; i < n; i++)
-        if (!isfinite(x[i]))
-            return false;
-    return true;
+        bad |= !(x[i] - x[i] == 0);
+    return !bad;
 }
 
 /* step: the one that went wrong, from 1. */
@@ -107,19 +109,25 @@ static enum ht_status diverged(const struct ht_trainer *t, const char *what, int
                    saved ? path : "");
 }
 
-/* Infinite weights can hide behind a clamp, and a second moment can overflow, while the loss stays
- * finite; a checkpoint of that could not be loaded, so the good one before must stay. */
-static enum ht_status check_finite(const struct ht_trainer *t, struct ht_error *err)
+/* Infinite weights and statistics can hide behind a clamp while the loss stays finite. */
+static enum ht_status check_network(const struct ht_trainer *t, struct ht_error *err)
 {
     const struct ht_model *m = t->model;
     if (!all_finite(m->params.value, m->params.n))
         return diverged(t, "a parameter", t->state.step, err);
     if (!all_finite(m->state.value, m->state.n))
         return diverged(t, "a batchnorm statistic or range", t->state.step, err);
-    for (int i = 0; i < t->optimizer->n_slots; i++)
-        if (!all_finite(t->optimizer->slots[i], m->params.n))
-            return diverged(t, "the optimizer's state", t->state.step, err);
     return HT_OK;
+}
+
+/* Before a save. A second moment can overflow, too; a checkpoint of that could not be loaded, so
+ * the good one before must stay. */
+static enum ht_status check_finite(const struct ht_trainer *t, struct ht_error *err)
+{
+    for (int i = 0; i < t->optimizer->n_slots; i++)
+        if (!all_finite(t->optimizer->slots[i], t->model->params.n))
+            return diverged(t, "the optimizer's state", t->state.step, err);
+    return check_network(t, err);
 }
 
 static enum ht_status save_as(const struct ht_trainer *t, const char *name, struct ht_error *err)
@@ -247,8 +255,8 @@ enum ht_status ht_trainer_create(struct ht_trainer **ret, const struct ht_experi
     if (status == HT_OK && t->model->quantized)
         status = ht_setup_input_range(t->model, dataset, err);
     if (status == HT_OK)
-        status = ht_setup_optimizer(&t->optimizer, &t->schedule, experiment, &t->model->params,
-                                    err);
+        status =
+            ht_setup_optimizer(&t->optimizer, &t->schedule, experiment, &t->model->params, err);
     if (status == HT_OK)
         *ret = t;
     else
@@ -303,7 +311,7 @@ static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *netwo
     t->state.batch++;
     t->state.step++;
     t->samples += (double)count;
-    return HT_OK;
+    return check_network(t, err);
 }
 
 static void report(const struct ht_trainer *t, const struct ht_train_hooks *hooks,
@@ -373,8 +381,8 @@ static enum ht_status poll_stops(struct ht_trainer *t, const struct ht_train_hoo
     const double time = now();
     const bool time_is_up =
         e->run.max_minutes > 0 && time - clock->started > 60 * e->run.max_minutes;
-    const bool due = e->run.checkpoint_minutes > 0 &&
-                     time - clock->saved > 60 * e->run.checkpoint_minutes;
+    const bool due =
+        e->run.checkpoint_minutes > 0 && time - clock->saved > 60 * e->run.checkpoint_minutes;
     if (!signal_number && !time_is_up && !due)
         return HT_OK;
     enum ht_status status = check_finite(t, err);
@@ -385,8 +393,8 @@ static enum ht_status poll_stops(struct ht_trainer *t, const struct ht_train_hoo
         return status;
     if (signal_number) {
         status = ht_fail(err, HT_ERR_INTERRUPTED,
-                         "stopped by signal %d after step %lld; go on with --resume",
-                         signal_number, (long long)t->state.step);
+                         "stopped by signal %d after step %lld; go on with --resume", signal_number,
+                         (long long)t->state.step);
         if (err)
             err->signal = signal_number;
     } else if (time_is_up) {
@@ -412,8 +420,7 @@ static enum ht_status train_epoch(struct ht_trainer *t, const struct ht_train_ho
         status = train_batch(t, &t->train[form], err);
         if (status != HT_OK)
             return status;
-        event.train_loss =
-            t->state.loss_sum / (double)(t->state.batch * t->e->train.batch);
+        event.train_loss = t->state.loss_sum / (double)(t->state.batch * t->e->train.batch);
         double after = now();
         t->seconds += after - before;
         report(t, hooks, &event);
@@ -435,8 +442,7 @@ static enum ht_status train_epoch(struct ht_trainer *t, const struct ht_train_ho
 static bool finished(const struct ht_trainer *t)
 {
     const int patience = t->e->train.early_stopping;
-    const bool started = !ht_experiment_quantized(t->e) ||
-                         t->state.epoch > t->e->quant.start_epoch;
+    const bool started = !ht_experiment_quantized(t->e) || t->state.epoch > t->e->quant.start_epoch;
     return t->state.epoch >= t->e->train.epochs ||
            (patience > 0 && started && t->state.patience >= patience);
 }

@@ -45,7 +45,8 @@ Test(rng, moments)
         square += x * x;
         uniform += u;
     }
-    /* 5 standard errors: 5 / sqrt(n), times sqrt(2) for the variance, sqrt(1/12) for the uniform. */
+    /* 5 standard errors: 5 / sqrt(n), times sqrt(2) for the variance, sqrt(1/12) for the uniform.
+     */
     cr_assert_float_eq(sum / n, 0, 0.0112);
     cr_assert_float_eq(square / n, 1, 0.0159);
     cr_assert_float_eq(uniform / n, 0.5, 0.0033);

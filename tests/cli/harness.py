@@ -6,6 +6,7 @@ A test script is called with the path of the command as its argument:
     def _(): ...
     main()
 """
+import atexit
 import gzip
 import json
 import os
@@ -33,6 +34,7 @@ def _fast_folder():
 
 
 ROOT = tempfile.mkdtemp(prefix="half tone-", dir=_fast_folder())
+atexit.register(shutil.rmtree, ROOT, ignore_errors=True)
 _tests = []
 
 
@@ -239,5 +241,4 @@ def main():
             for line in traceback.format_exc().splitlines():
                 print("# " + line)
             print("not ok %d - %s" % (number, what), flush=True)
-    shutil.rmtree(ROOT, ignore_errors=True)
     sys.exit(1 if failed else 0)
