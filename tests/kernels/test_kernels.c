@@ -246,19 +246,26 @@ static void check_same(const struct ht_kernels *c, const struct ht_kernels *othe
     }
 }
 
-/* All bundles that this CPU has, the C reference first; at most one for each bit of the mask. */
+/* All bundles that this CPU has, the C reference first; at most one for each bit of the mask. Asked
+ * once: under a hypervisor each question to the CPU takes long. */
+static struct ht_kernels bundles[33];
+static size_t n_bundles;
+
 static size_t all_kernels(struct ht_kernels ret[33])
 {
-    size_t n = 1;
-    unsigned mask = HT_ISA_C;
-    ht_kernels_init(&ret[0], HT_ISA_C);
-    for (unsigned bit = 1; bit < 32; bit++) {
-        mask |= 1u << bit;
-        ht_kernels_init(&ret[n], mask);
-        if (strcmp(ret[n].isa, ret[n - 1].isa) != 0)
-            n++;
+    if (!n_bundles) {
+        unsigned mask = HT_ISA_C;
+        ht_kernels_init(&bundles[0], HT_ISA_C);
+        n_bundles = 1;
+        for (unsigned bit = 1; bit < 32; bit++) {
+            mask |= 1u << bit;
+            ht_kernels_init(&bundles[n_bundles], mask);
+            if (strcmp(bundles[n_bundles].isa, bundles[n_bundles - 1].isa) != 0)
+                n_bundles++;
+        }
     }
-    return n;
+    memcpy(ret, bundles, sizeof bundles);
+    return n_bundles;
 }
 
 static void check_problem(const char *grid, int bits, size_t m, size_t n, size_t k, bool a_signed,
