@@ -97,37 +97,54 @@ HT_INLINE vint starting_sum(const struct layer *l, size_t column)
     return start;
 }
 
-HT_INLINE void put_levels(const struct ht_kernel_dense *d, size_t at, vfloat u, size_t count,
-                          enum ht_kernel_rounding rounding)
+/* One line of outputs of some rows from sums[row * stride]; how many of them exist: n - column. */
+HT_INLINE void put_sums(const struct layer *l, size_t column, size_t row, size_t rows,
+                        const int32_t *sums, size_t stride)
 {
-    v_store_bytes((uint8_t *)d->levels + at, round_to_level(u, d->quantizer, rounding), count);
+    const size_t n = l->n, count = n - column;
+    int32_t *to = l->d->acc + row * n + column;
+    for (size_t i = 0; i < rows; i++)
+        v_store_first(to + i * n, v_load(sums + i * stride), count);
 }
 
-/* One line of outputs of one row; count >= 1 of them exist. */
-HT_INLINE void put(const struct layer *l, size_t row, size_t column, vint acc, vfloat multiplier)
+HT_INLINE void put_reals(const struct layer *l, size_t column, size_t row, size_t rows,
+                         const int32_t *sums, size_t stride)
 {
-    const struct ht_kernel_dense *d = l->d;
-    const size_t at = row * l->n + column, count = l->n - column;
-    if (d->acc) {
-        v_store_first(d->acc + at, acc, count);
-        return;
+    const size_t n = l->n, count = n - column;
+    const vfloat multiplier = v_floats(v_load_first(l->d->multiplier + column, count));
+    float *to = l->d->real + row * n + column;
+    for (size_t i = 0; i < rows; i++) {
+        const vfloat u = v_product(v_to_float(v_load(sums + i * stride)), multiplier);
+        v_store_first(to + i * n, v_bits(u), count);
     }
-    const vfloat u = v_product(v_to_float(acc), multiplier);
-    if (d->real)
-        v_store_first(d->real + at, v_bits(u), count);
-    else if (d->quantizer->rounding == HT_KERNEL_NEAREST_EVEN)
-        put_levels(d, at, u, count, HT_KERNEL_NEAREST_EVEN);
-    else if (d->quantizer->rounding == HT_KERNEL_FLOOR)
-        put_levels(d, at, u, count, HT_KERNEL_FLOOR);
-    else
-        put_levels(d, at, u, count, HT_KERNEL_NEAREST_ODD);
 }
 
-HT_INLINE vfloat multipliers(const struct layer *l, size_t column)
+HT_INLINE void put_levels(const struct layer *l, size_t column, size_t row, size_t rows,
+                          const int32_t *sums, size_t stride, enum ht_kernel_rounding rounding)
+{
+    const size_t n = l->n, count = n - column;
+    const struct rounder r = make_rounder(l->d->quantizer);
+    const vfloat multiplier = v_floats(v_load_first(l->d->multiplier + column, count));
+    uint8_t *to = (uint8_t *)l->d->levels + row * n + column;
+    for (size_t i = 0; i < rows; i++) {
+        const vfloat u = v_product(v_to_float(v_load(sums + i * stride)), multiplier);
+        v_store_bytes(to + i * n, round_to_level(u, &r, rounding), count);
+    }
+}
+
+static void put(const struct layer *l, size_t column, size_t row, size_t rows, const int32_t *sums,
+                size_t stride)
 {
     if (l->d->acc)
-        return v_splat_float(0.0f);
-    return v_floats(v_load_first(l->d->multiplier + column, l->n - column));
+        put_sums(l, column, row, rows, sums, stride);
+    else if (l->d->real)
+        put_reals(l, column, row, rows, sums, stride);
+    else if (l->d->quantizer->rounding == HT_KERNEL_NEAREST_EVEN)
+        put_levels(l, column, row, rows, sums, stride, HT_KERNEL_NEAREST_EVEN);
+    else if (l->d->quantizer->rounding == HT_KERNEL_FLOOR)
+        put_levels(l, column, row, rows, sums, stride, HT_KERNEL_FLOOR);
+    else
+        put_levels(l, column, row, rows, sums, stride, HT_KERNEL_NEAREST_ODD);
 }
 
 /* --- many rows --- */
@@ -227,110 +244,150 @@ static const tile_function tiles[TILE_ROWS + 1] = {
 #endif
 };
 
-/* Lines of bytes from lines of planes: index, then the byte of its level. */
-static void unpack_plane(const struct layer *l, const uint8_t *lines, size_t plane, size_t k4,
-                         uint8_t *to)
+struct unpacking {
+    vint shift[2], table[2], mask;
+};
+
+/* Two neighbouring planes to lines of bytes: index, then the byte of its level. */
+HT_INLINE void unpack_lines(const struct unpacking *u, bool first_plane, const uint8_t *lines,
+                            size_t k4, uint8_t *to0, uint8_t *to1)
 {
-    const int bits = l->layout.bits;
-    const vint mask = v_splat_byte((1 << bits) - 1), table = v_table16(l->layout.table);
-    const vint flip = v_splat_byte(l->layout.uniform ? 0x80 : 0);
-    for (size_t k = 0; k < k4; k++) {
-        const vint line = v_xor(v_load(lines + k * LINE), flip);
-        const vint index = v_and(v_shift_right(line, bits * (int)plane), mask);
-        v_store(to + k * LINE, v_lookup16(table, index));
+    const struct unpacking c = *u;
+    for (size_t i = 0; i < k4 * LINE; i += LINE) {
+        const vint line = v_load(lines + i);
+        const vint low = first_plane ? line : v_shift_right(line, c.shift[0]);
+        const vint high = v_shift_right(line, c.shift[1]);
+        v_store(to0 + i, v_lookup16(c.table[0], v_and(low, c.mask)));
+        v_store(to1 + i, v_lookup16(c.table[1], v_and(high, c.mask)));
     }
 }
 
-struct block {
-    size_t row, rows, k, count; /* inputs k..k + count of these rows */
-    bool first;
-    const uint8_t *b[2]; /* lines of bytes */
-};
-
-/* The weights of a block, `vector` being the number of its line of outputs: as they lie, or
- * unpacked. */
-static const uint8_t *block_weights(const struct layer *l, size_t vector, const struct block *b,
-                                    uint8_t *buffer)
+static void unpack_planes(const struct layer *l, const uint8_t *lines, size_t plane, size_t k4,
+                          uint8_t *to0, uint8_t *to1)
 {
-    const uint8_t *lines = l->lines + (vector / l->planes * l->k4 + b->k / 4) * LINE;
-    if (l->planes == 1)
-        return lines;
-    unpack_plane(l, lines, vector % l->planes, (b->count + 3) / 4, buffer);
-    return buffer;
+    const int bits = l->layout.bits;
+    struct unpacking u = {.mask = v_splat_byte((1 << bits) - 1)};
+    for (size_t p = 0; p < 2; p++) {
+        const bool flipped = l->layout.uniform && plane + p + 1 == l->planes;
+        int8_t table[16]; /* as the plane's bits stand in the line */
+        for (int i = 0; i < 16; i++)
+            table[i] = l->layout.table[flipped ? i ^ 1 << (bits - 1) : i];
+        u.table[p] = v_table16(table);
+        u.shift[p] = v_splat(bits * (int)(plane + p));
+    }
+    if (plane == 0)
+        unpack_lines(&u, true, lines, k4, to0, to1);
+    else
+        unpack_lines(&u, false, lines, k4, to0, to1);
 }
 
-/* Tiles as even as possible, so that none is too low to hide latency. */
-static void block_tiles(const struct layer *l, const struct block *b, const int32_t *start,
-                        int32_t (*acc)[TILE_COLUMNS])
+struct block {
+    size_t column, row, rows;
+    size_t k, count; /* inputs k..k + count of these rows */
+    bool first, last;
+    const uint8_t *b[2]; /* lines of bytes */
+    const int32_t *start;
+};
+
+/* The weights of a block: as they lie, or unpacked to the buffers. A tile's 2 lines of outputs are
+ * 2 strips of one plane, or 2 planes of one strip. */
+static void block_weights(const struct layer *l, struct block *b,
+                          uint8_t (*buffer)[BLOCK_K / 4 * LINE])
+{
+    const size_t line = b->column / LANES;
+    const uint8_t *lines = l->lines + (line / l->planes * l->k4 + b->k / 4) * LINE;
+    if (l->planes == 1) {
+        b->b[0] = lines;
+        b->b[1] = b->column + LANES < l->n ? lines + l->k4 * LINE : lines;
+        return;
+    }
+    unpack_planes(l, lines, line % l->planes, (b->count + 3) / 4, buffer[0], buffer[1]);
+    b->b[0] = buffer[0];
+    b->b[1] = buffer[1];
+}
+
+/* sums += (shift - zero_point) sum_k a. */
+static void add_zero_points(const struct layer *l, size_t column, size_t row, size_t rows,
+                            int32_t (*sums)[TILE_COLUMNS])
+{
+    const vint coefficient = v_load(l->coefficients + column * sizeof(int32_t));
+    const size_t half = column / LANES % 2 * LANES;
+    for (size_t i = 0; i < rows; i++) {
+        const uint8_t *a = (const uint8_t *)l->d->a + (row + i) * l->k;
+        const vint sum = v_splat((int32_t)row_sum(a, l->k, l->d->a_signed));
+        v_store(&sums[i][half], v_add(v_load(&sums[i][half]), v_mul(coefficient, sum)));
+    }
+}
+
+static void put_tile(const struct layer *l, size_t column, size_t row, size_t rows,
+                     int32_t (*sums)[TILE_COLUMNS])
+{
+    for (size_t half = 0; half < 2 && column < l->n; half++, column += LANES) {
+        if (l->layout.has_coefficients)
+            add_zero_points(l, column, row, rows, sums);
+        put(l, column, row, rows, &sums[0][half * LANES], TILE_COLUMNS);
+    }
+}
+
+/* Tiles as even as possible, so that none is too low to hide latency. Each is put where it belongs
+ * at once: the stores drain while the next one is computed. */
+static void block_tiles(const struct layer *l, const struct block *b, int32_t (*sums)[TILE_COLUMNS])
 {
     uint8_t copy[TILE_ROWS * BLOCK_K];
     const uint8_t *a = (const uint8_t *)l->d->a + b->row * l->k + b->k;
+    const bool copies = needs_copy(l), alone = b->first && b->last;
     size_t left = (b->rows + TILE_ROWS - 1) / TILE_ROWS;
     for (size_t i = 0; i < b->rows; left--) {
         const size_t rows = (b->rows - i + left - 1) / left;
         const uint8_t *from = a + i * l->k;
-        size_t stride = l->k;
-        if (needs_copy(l)) {
-            for (size_t r = 0; r < rows; r++)
-                copy_activations(copy + r * BLOCK_K, from + r * l->k, b->count, l->d->a_signed);
-            from = copy;
-            stride = BLOCK_K;
-        }
-        tiles[rows](from, stride, b->b[0], b->b[1], (b->count + 3) / 4, b->first ? start : acc[i],
-                    b->first ? 0 : TILE_COLUMNS, acc[i]);
+        int32_t(*acc)[TILE_COLUMNS] = alone ? sums : sums + i;
+        for (size_t r = 0; r < rows && copies; r++)
+            copy_activations(copy + r * BLOCK_K, from + r * l->k, b->count, l->d->a_signed);
+        tiles[rows](copies ? copy : from, copies ? BLOCK_K : l->k, b->b[0], b->b[1],
+                    (b->count + 3) / 4, b->first ? b->start : acc[0], b->first ? 0 : TILE_COLUMNS,
+                    acc[0]);
+        if (b->last)
+            put_tile(l, b->column, b->row + i, rows, acc);
         i += rows;
     }
 }
 
-static void put_block(const struct layer *l, size_t column, size_t row, size_t rows,
-                      int32_t (*acc)[TILE_COLUMNS])
+/* 2 lines of outputs of some rows, at most MAX_ROWS when there are several blocks of inputs. */
+static void dense_block(const struct layer *l, size_t column, size_t row, size_t rows,
+                        size_t inputs, const int32_t *start)
 {
-    for (size_t half = 0; half < 2 && column < l->n; half++, column += LANES) {
-        const vfloat multiplier = multipliers(l, column);
-        vint coefficient = v_splat(0);
-        if (l->layout.has_coefficients)
-            coefficient = v_load(l->coefficients + column * sizeof(int32_t));
-        for (size_t i = 0; i < rows; i++) {
-            vint sum = v_load(&acc[i][half * LANES]);
-            if (l->layout.has_coefficients) {
-                const uint8_t *a = (const uint8_t *)l->d->a + (row + i) * l->k;
-                const uint32_t s = row_sum(a, l->k, l->d->a_signed);
-                sum = v_add(sum, v_mul(coefficient, v_splat((int32_t)s)));
-            }
-            put(l, row + i, column, sum, multiplier);
-        }
+    int32_t sums[MAX_ROWS][TILE_COLUMNS];
+    uint8_t buffer[2][BLOCK_K / 4 * LINE];
+    struct block b = {.column = column, .row = row, .rows = rows, .first = true, .start = start};
+    for (; b.k < l->k; b.k += inputs) {
+        b.last = l->k - b.k <= inputs;
+        b.count = b.last ? l->k - b.k : inputs;
+        block_weights(l, &b, buffer);
+        block_tiles(l, &b, sums);
+        b.first = false;
     }
 }
 
-/* 2 lines of outputs of at most MAX_ROWS rows. */
-static void dense_block(const struct layer *l, size_t column, size_t row, size_t rows,
-                        const int32_t *start)
+/* Inputs in a block: all of them, or as many as buffers hold, evenly. */
+static size_t block_inputs(const struct layer *l)
 {
-    int32_t acc[MAX_ROWS][TILE_COLUMNS];
-    uint8_t buffer[2][BLOCK_K / 4 * LINE];
-    const size_t vector = column / LANES, second = column + LANES < l->n ? 1 : 0;
-    const size_t step = l->planes > 1 || needs_copy(l) ? BLOCK_K : l->k;
-    struct block b = {.row = row, .rows = rows, .first = true};
-    for (; b.k < l->k; b.k += step) {
-        b.count = l->k - b.k < step ? l->k - b.k : step;
-        b.b[0] = block_weights(l, vector, &b, buffer[0]);
-        b.b[1] = second ? block_weights(l, vector + 1, &b, buffer[1]) : b.b[0];
-        block_tiles(l, &b, start, acc);
-        b.first = false;
-    }
-    put_block(l, column, row, rows, acc);
+    if (l->planes == 1 && !needs_copy(l))
+        return l->k;
+    const size_t blocks = (l->k + BLOCK_K - 1) / BLOCK_K;
+    return (l->k4 + blocks - 1) / blocks * 4;
 }
 
 static void dense_many(const struct layer *l)
 {
+    const size_t inputs = block_inputs(l), most = inputs >= l->k ? l->d->m : MAX_ROWS;
     for (size_t column = 0; column < l->n; column += TILE_COLUMNS) {
         int32_t start[TILE_COLUMNS] = {0};
         v_store(start, starting_sum(l, column));
         if (column + LANES < l->n)
             v_store(start + LANES, starting_sum(l, column + LANES));
-        for (size_t row = 0; row < l->d->m; row += MAX_ROWS) {
+        for (size_t row = 0; row < l->d->m; row += most) {
             const size_t left = l->d->m - row;
-            dense_block(l, column, row, left < MAX_ROWS ? left : MAX_ROWS, start);
+            dense_block(l, column, row, left < most ? left : most, inputs, start);
         }
     }
 }
@@ -344,10 +401,12 @@ HT_INLINE void group_products(const struct layer *l, int bits, bool uniform, siz
 {
     const size_t planes = 8 / (size_t)bits, strip = l->k4 * LINE;
     const vint table = v_table16(l->layout.table), low = v_splat_byte((1 << bits) - 1);
-    vint sum[16], mask[8];
+    vint sum[16], mask[8], shift[8];
     HT_UNROLL
-    for (size_t p = 0; p < planes; p++)
+    for (size_t p = 0; p < planes; p++) {
         mask[p] = v_splat_byte((1 << (bits * ((int)p + 1) - 1) << 1) - 1);
+        shift[p] = v_splat(bits * (int)p);
+    }
     HT_UNROLL
     for (size_t i = 0; i < strips * planes * unroll; i++)
         sum[i] = v_splat(0);
@@ -362,7 +421,7 @@ HT_INLINE void group_products(const struct layer *l, int bits, bool uniform, siz
             for (size_t p = 0; p < planes; p++) {                                                  \
                 vint b = line;                                                                     \
                 if (!uniform && bits < 8)                                                          \
-                    b = v_lookup16(table, v_and(v_shift_right(line, bits * (int)p), low));         \
+                    b = v_lookup16(table, v_and(v_shift_right(line, shift[p]), low));         \
                 else if (p + 1 < planes)                                                           \
                     b = v_and(line, mask[p]);                                                      \
                 vint *const to_sum = &sum[((to) * strips + s) * planes + p];                       \
@@ -388,7 +447,7 @@ HT_INLINE void group_products(const struct layer *l, int bits, bool uniform, siz
     for (size_t i = 0; i < strips * planes; i++) {
         vint product = sum[i];
         if (uniform && i % planes)
-            product = v_shift_right_signed(v_sub(product, sum[i - 1]), bits * (int)(i % planes));
+            product = v_shift_right_signed(v_sub(product, sum[i - 1]), shift[i % planes]);
         v_store(&out[i], v_add(v_load(&out[i]), product));
     }
 }
@@ -461,7 +520,9 @@ static void put_group(const struct layer *l, size_t row, size_t column, const vi
             const vint coefficient = v_load(l->coefficients + column * sizeof(int32_t));
             acc = v_add(acc, v_mul(coefficient, v_splat((int32_t)a_sum)));
         }
-        put(l, row, column, acc, multipliers(l, column));
+        int32_t sums[LANES];
+        v_store(sums, acc);
+        put(l, column, row, 1, sums, 0);
     }
 }
 

@@ -5,12 +5,22 @@
 
 #include "kernels/kernels.h"
 
-/* ht_round_to_level (kernels/round.h) of each lane. */
-HT_INLINE vint round_to_level(vfloat u, const struct ht_kernel_quantizer *q,
-                              enum ht_kernel_rounding rounding)
+/* A quantizer in registers. */
+struct rounder {
+    vfloat lo, hi;
+    vint zero_point;
+};
+
+HT_INLINE struct rounder make_rounder(const struct ht_kernel_quantizer *q)
 {
-    u = v_max(u, v_splat_float((float)q->lo)); /* lo where u is NaN */
-    u = v_min(u, v_splat_float((float)q->hi));
+    return (struct rounder){v_splat_float((float)q->lo), v_splat_float((float)q->hi),
+                            v_splat(q->zero_point)};
+}
+
+/* ht_round_to_level (kernels/round.h) of each lane. */
+HT_INLINE vint round_to_level(vfloat u, const struct rounder *r, enum ht_kernel_rounding rounding)
+{
+    u = v_min(v_max(u, r->lo), r->hi); /* lo where u is NaN */
     if (rounding == HT_KERNEL_FLOOR)
         u = v_floor(u);
     vint level;
@@ -20,18 +30,23 @@ HT_INLINE vint round_to_level(vfloat u, const struct ht_kernel_quantizer *q,
     } else {
         level = v_to_int(u);
     }
-    return v_add(level, v_splat(q->zero_point));
+    return v_add(level, r->zero_point);
 }
 
 HT_INLINE void quantize_all(const float *x, size_t n, float scale,
                             const struct ht_kernel_quantizer *q, enum ht_kernel_rounding rounding,
                             uint8_t *levels)
 {
+    const struct rounder r = make_rounder(q);
     const vfloat divisor = v_splat_float(scale);
-    for (size_t i = 0; i < n; i += LANES) {
-        const size_t count = n - i;
-        const vfloat values = v_floats(count >= LANES ? v_load(x + i) : v_load_first(x + i, count));
-        v_store_bytes(levels + i, round_to_level(v_quotient(values, divisor), q, rounding), count);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        const vfloat u = v_quotient(v_floats(v_load(x + i)), divisor);
+        v_store_bytes(levels + i, round_to_level(u, &r, rounding), LANES);
+    }
+    if (i < n) {
+        const vfloat u = v_quotient(v_floats(v_load_first(x + i, n - i)), divisor);
+        v_store_bytes(levels + i, round_to_level(u, &r, rounding), n - i);
     }
 }
 

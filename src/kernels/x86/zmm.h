@@ -95,14 +95,14 @@ HT_INLINE vint v_xor(vint a, vint b)
     return _mm512_xor_si512(a, b);
 }
 
-HT_INLINE vint v_shift_right(vint a, int count)
+HT_INLINE vint v_shift_right(vint a, vint count)
 {
-    return _mm512_srl_epi32(a, _mm_cvtsi32_si128(count));
+    return _mm512_srlv_epi32(a, count);
 }
 
-HT_INLINE vint v_shift_right_signed(vint a, int count)
+HT_INLINE vint v_shift_right_signed(vint a, vint count)
 {
-    return _mm512_sra_epi32(a, _mm_cvtsi32_si128(count));
+    return _mm512_srav_epi32(a, count);
 }
 
 /* A table of 16 bytes, ready for v_lookup16; indices are bytes 0..15. */
