@@ -97,8 +97,9 @@ static void fill_problem(struct problem *p)
 {
     const int bits = p->weights.bits, count = 1 << bits;
     for (int code = 0; code < count; code++)
-        p->level[code] =
-            (int16_t)(bits == 1 ? 2 * code - 1 : code < count / 2 ? code : code - count);
+        p->level[code] = (int16_t)(bits == 1          ? 2 * code - 1
+                                   : code < count / 2 ? code
+                                                      : code - count);
     fill_random(p->a, p->m * p->weights.k, 1);
     fill_random(p->codes, p->weights.n * p->weights.k * (size_t)bits / 8, 2);
     for (size_t n = 0; n < p->weights.n; n++) {
@@ -198,8 +199,7 @@ static enum ht_status measure_all(const struct ht_cli *cli, struct ht_table *t, 
     for (size_t i = 0; i < N_PROBLEMS && status == HT_OK && !*cli->stop; i++) {
         struct problem p;
         const size_t bits = i % 4, shape = i / 4 % 3, m = i / 12;
-        status =
-            problem_init(&p, rows[m], shapes[shape][0], shapes[shape][1], widths[bits], err);
+        status = problem_init(&p, rows[m], shapes[shape][0], shapes[shape][1], widths[bits], err);
         for (size_t k = n; status == HT_OK && k-- > 0;) /* the fastest first */
             status = measure(cli, t, &p, &kernels[k], differ, err);
         problem_finish(&p);

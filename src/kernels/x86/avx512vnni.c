@@ -12,5 +12,6 @@ void ht_kernels_install_avx512vnni(struct ht_kernels *k)
     k->pack = pack;
     k->dense = dense;
     k->quantize = quantize;
+    k->lookup = lookup;
     k->peak = peak;
 }

@@ -13,5 +13,6 @@ void ht_kernels_install_avxvnni(struct ht_kernels *k)
     k->pack = pack;
     k->dense = dense;
     k->quantize = quantize;
+    k->lookup = lookup;
     k->peak = peak;
 }

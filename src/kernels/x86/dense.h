@@ -16,10 +16,11 @@
 #define TILE_COLUMNS ((size_t)2 * LANES)
 #define LINE         ((size_t)4 * LANES) /* bytes */
 #define TILE_UNROLL  4                   /* few scalar instructions between the products */
-#define MAX_ROWS     96                  /* that share unpacked weights; their sums are on the stack */
-#define BLOCK_K      512                 /* of unpacked weights and of copied activations */
-#define VECTOR_K     4096                /* the same when there are few rows */
-#define FEW_ROWS     2
+#define MAX_ROWS     96   /* that share unpacked weights; their sums are on the stack */
+#define BLOCK_K      512  /* of unpacked weights and of copied activations */
+#define VECTOR_K     4096 /* the same when there are few rows */
+#define FEW_ROWS     2    /* rows that are faster one by one; more where weights need unpacking */
+#define FEW_UNPACKED 5
 
 /* A layer, with what its packing says. */
 struct layer {
@@ -206,9 +207,8 @@ HT_INLINE void tile(size_t rows, const uint8_t *a, size_t stride, const uint8_t 
     }
 }
 
-typedef void (*tile_function)(const uint8_t *a, size_t stride, const uint8_t *b0,
-                              const uint8_t *b1, size_t k4, const int32_t *start,
-                              size_t start_stride, int32_t *acc);
+typedef void (*tile_function)(const uint8_t *a, size_t stride, const uint8_t *b0, const uint8_t *b1,
+                              size_t k4, const int32_t *start, size_t start_stride, int32_t *acc);
 
 #define TILE(rows)                                                                                 \
     static void tile_##rows(const uint8_t *a, size_t stride, const uint8_t *b0, const uint8_t *b1, \
@@ -235,7 +235,7 @@ TILE(12)
 #undef TILE
 
 static const tile_function tiles[TILE_ROWS + 1] = {
-    NULL,   tile_1, tile_2, tile_3, tile_4,
+    NULL,   tile_1, tile_2, tile_3,  tile_4,
 #if TILE_ROWS > 4
     tile_5, tile_6,
 #endif
@@ -416,16 +416,18 @@ HT_INLINE void group_products(const struct layer *l, int bits, bool uniform, siz
         const vint a = v_splat4(u + 4 * (at));                                                     \
         HT_UNROLL                                                                                  \
         for (size_t s = 0; s < strips; s++) {                                                      \
-            const vint line = v_load(lines + s * strip + (at) * LINE);                             \
+            vint line = v_load(lines + s * strip + (at)*LINE);                                     \
+            v_keep(&line);                                                                         \
             HT_UNROLL                                                                              \
             for (size_t p = 0; p < planes; p++) {                                                  \
                 vint b = line;                                                                     \
                 if (!uniform && bits < 8)                                                          \
-                    b = v_lookup16(table, v_and(v_shift_right(line, shift[p]), low));         \
+                    b = v_lookup16(table, v_and(v_shift_right(line, shift[p]), low));              \
                 else if (p + 1 < planes)                                                           \
                     b = v_and(line, mask[p]);                                                      \
-                vint *const to_sum = &sum[((to) * strips + s) * planes + p];                       \
+                vint *const to_sum = &sum[((to)*strips + s) * planes + p];                         \
                 *to_sum = v_dot(*to_sum, a, b);                                                    \
+                v_keep(to_sum);                                                                    \
             }                                                                                      \
         }                                                                                          \
     } while (0)
@@ -481,9 +483,12 @@ struct walk {
 };
 
 static const struct walk walks[] = {
-    {8, false, 4, group_8x4, group_8x1},        {4, true, 2, group_4x2, group_4x1},
-    {2, true, 1, group_2, group_2},             {1, true, 1, group_1, group_1},
-    {4, false, 1, group_table_4, group_table_4}, {2, false, 1, group_table_2, group_table_2},
+    {8, false, 4, group_8x4, group_8x1},
+    {4, true, 2, group_4x2, group_4x1},
+    {2, true, 1, group_2, group_2},
+    {1, true, 1, group_1, group_1},
+    {4, false, 1, group_table_4, group_table_4},
+    {2, false, 1, group_table_2, group_table_2},
     {1, false, 1, group_table_1, group_table_1},
 };
 
@@ -569,7 +574,7 @@ static void dense(const struct ht_kernel_dense *d)
         c.dense(&plain);
         return;
     }
-    if (d->m > FEW_ROWS) {
+    if (d->m > (l.planes > 1 ? FEW_UNPACKED : FEW_ROWS)) {
         dense_many(&l);
         return;
     }

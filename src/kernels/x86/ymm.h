@@ -61,7 +61,8 @@ HT_INLINE void v_store_bytes(uint8_t *p, vint v, size_t count)
 {
     const vint pick = _mm256_setr_epi32(0x0c080400, -1, -1, -1, 0x0c080400, -1, -1, -1);
     const vint fours = _mm256_shuffle_epi8(v, pick);
-    const vint bytes = _mm256_permutevar8x32_epi32(fours, _mm256_setr_epi32(0, 4, 1, 1, 1, 1, 1, 1));
+    const vint bytes =
+        _mm256_permutevar8x32_epi32(fours, _mm256_setr_epi32(0, 4, 1, 1, 1, 1, 1, 1));
     uint8_t all[16];
     _mm_storeu_si128((__m128i *)(void *)all, _mm256_castsi256_si128(bytes));
     memcpy(p, all, count >= LANES ? LANES : count);
@@ -100,6 +101,22 @@ HT_INLINE vint v_and(vint a, vint b)
     return _mm256_and_si256(a, b);
 }
 
+HT_INLINE vint v_or(vint a, vint b)
+{
+    return _mm256_or_si256(a, b);
+}
+
+HT_INLINE vint v_sub_bytes(vint a, vint b)
+{
+    return _mm256_sub_epi8(a, b);
+}
+
+/* Unsigned bytes, saturating. */
+HT_INLINE vint v_add_saturated(vint a, vint b)
+{
+    return _mm256_adds_epu8(a, b);
+}
+
 HT_INLINE vint v_xor(vint a, vint b)
 {
     return _mm256_xor_si256(a, b);
@@ -115,7 +132,8 @@ HT_INLINE vint v_shift_right_signed(vint a, vint count)
     return _mm256_srav_epi32(a, count);
 }
 
-/* A table of 16 bytes, ready for v_lookup16; indices are bytes 0..15. */
+/* A table of 16 bytes, ready for v_lookup16: its entry (index & 15), 0 where the index is 128 or
+ * more. */
 HT_INLINE vint v_table16(const void *p)
 {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128(p));
@@ -126,6 +144,13 @@ HT_INLINE vint v_lookup16(vint table, vint indices)
     return _mm256_shuffle_epi8(table, indices);
 }
 
+/* The compiler must have v in a register here, and know nothing of its value: no merging of loads
+ * into instructions twice, no sums of products in another order, which takes more registers. */
+HT_INLINE void v_keep(vint *v)
+{
+    __asm__("" : "+x"(*v));
+}
+
 /* Each lane: sum + the dot product of 4 uint8 with 4 int8. */
 HT_INLINE vint v_dot(vint sum, vint a, vint w)
 {
@@ -133,11 +158,14 @@ HT_INLINE vint v_dot(vint sum, vint a, vint w)
     return _mm256_dpbusd_avx_epi32(sum, a, w);
 #else
     /* Bytes 0 and 2, then 1 and 3, as 16-bit numbers; vpmaddubsw would saturate. */
-    const vint a_even = _mm256_and_si256(a, _mm256_set1_epi16(255)), a_odd = _mm256_srli_epi16(a, 8);
+    const vint a_even = _mm256_and_si256(a, _mm256_set1_epi16(255)),
+               a_odd = _mm256_srli_epi16(a, 8);
     const vint w_even = _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8);
     const vint w_odd = _mm256_srai_epi16(w, 8);
     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a_even, w_even));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(a_odd, w_odd));
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a_odd, w_odd));
+    v_keep(&sum);
+    return sum;
 #endif
 }
 
@@ -205,7 +233,7 @@ HT_INLINE vfloat v_ceil(vfloat a)
     return _mm256_ceil_ps(a);
 }
 
-/* The compiler must take v for changed here, and keep it in a register. */
+/* v_keep, also where v is not used any more: for measuring. */
 HT_INLINE void v_hide(vint *v)
 {
     __asm__ volatile("" : "+x"(*v));

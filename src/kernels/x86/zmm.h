@@ -90,6 +90,22 @@ HT_INLINE vint v_and(vint a, vint b)
     return _mm512_and_si512(a, b);
 }
 
+HT_INLINE vint v_or(vint a, vint b)
+{
+    return _mm512_or_si512(a, b);
+}
+
+HT_INLINE vint v_sub_bytes(vint a, vint b)
+{
+    return _mm512_sub_epi8(a, b);
+}
+
+/* Unsigned bytes, saturating. */
+HT_INLINE vint v_add_saturated(vint a, vint b)
+{
+    return _mm512_adds_epu8(a, b);
+}
+
 HT_INLINE vint v_xor(vint a, vint b)
 {
     return _mm512_xor_si512(a, b);
@@ -105,7 +121,8 @@ HT_INLINE vint v_shift_right_signed(vint a, vint count)
     return _mm512_srav_epi32(a, count);
 }
 
-/* A table of 16 bytes, ready for v_lookup16; indices are bytes 0..15. */
+/* A table of 16 bytes, ready for v_lookup16: its entry (index & 15), 0 where the index is 128 or
+ * more. */
 HT_INLINE vint v_table16(const void *p)
 {
     return _mm512_broadcast_i32x4(_mm_loadu_si128(p));
@@ -114,6 +131,13 @@ HT_INLINE vint v_table16(const void *p)
 HT_INLINE vint v_lookup16(vint table, vint indices)
 {
     return _mm512_shuffle_epi8(table, indices);
+}
+
+/* The compiler must have v in a register here, and know nothing of its value: no merging of loads
+ * into instructions twice, no sums of products in another order, which takes more registers. */
+HT_INLINE void v_keep(vint *v)
+{
+    __asm__("" : "+v"(*v));
 }
 
 /* Each lane: sum + the dot product of 4 uint8 with 4 int8. */
@@ -184,7 +208,7 @@ HT_INLINE vfloat v_ceil(vfloat a)
     return _mm512_roundscale_ps(a, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
 }
 
-/* The compiler must take v for changed here, and keep it in a register. */
+/* v_keep, also where v is not used any more: for measuring. */
 HT_INLINE void v_hide(vint *v)
 {
     __asm__ volatile("" : "+v"(*v));
