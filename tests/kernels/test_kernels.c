@@ -356,7 +356,7 @@ Test(kernels, dense_around_the_borders_of_tiles)
 /* More rows than share unpacked weights, with more inputs than are unpacked at once. */
 Test(kernels, dense_of_many_rows)
 {
-    static const size_t ms[] = {95, 96, 97, 107, 193};
+    static const size_t ms[] = {95, 96, 97, 107, 193}, ks[] = {1025, 1030, 1024, 513, 511};
     static const struct {
         const char *name;
         int bits;
@@ -364,8 +364,8 @@ Test(kernels, dense_of_many_rows)
     for (size_t i = 0; i < sizeof ms / sizeof ms[0]; i++)
         for (size_t g = 0; g < 5; g++)
             for (int sign = 0; sign < 2; sign++)
-                check_bundles(grids[g].name, grids[g].bits, ms[i], 35, i % 2 ? 1030 : 1025, sign,
-                              FILL_EXTREMES, FILL_EXTREMES);
+                check_bundles(grids[g].name, grids[g].bits, ms[i], 35, ks[i], sign, FILL_EXTREMES,
+                              FILL_EXTREMES);
 }
 
 /* Levels that no grid has: the contract is level[code], whatever it holds. */
@@ -408,6 +408,22 @@ Test(kernels, dense_of_long_rows)
             check_problem("narrow", 8, 1, 2, lengths[i], true, FILL_MINIMUM, (enum fill)fill);
             check_problem("full", 3, 1, 3, lengths[i], true, (enum fill)fill, FILL_EXTREMES);
         }
+}
+
+/* Sums on the way may wrap around where the result fits: a bundle may not saturate. */
+Test(kernels, dense_wraps_on_the_way)
+{
+    struct ht_kernels kernels[33];
+    const size_t count = all_kernels(kernels);
+    for (size_t m = 1; m <= 7; m += 3) {
+        struct problem p = make_problem("narrow", 8, m, 3, 65792, true, FILL_MAXIMUM, FILL_MAXIMUM);
+        for (size_t n = 0; n < p.n; n++)
+            p.init[n] = -1100000000;
+        check_reference(&kernels[0], &p, &quantizers[1]);
+        for (size_t i = 1; i < count; i++)
+            check_same(&kernels[0], &kernels[i], &p, &quantizers[1]);
+        problem_finish(&p);
+    }
 }
 
 /* A layer whose accumulators are chosen exactly: one input of level 1, one weight of level 0. */
