@@ -6,6 +6,7 @@
 #include "train/run.h"
 
 #define ROUNDS        21
+#define MIN_ROUNDS    7
 #define ROUND_SECONDS 0.001
 #define PEAK_ROUNDS   1000 /* of one call of the peak: some microseconds */
 
@@ -63,7 +64,7 @@ struct ht_bench_time ht_bench_measure(ht_bench_call call, void *user, double pro
         peaks[n] = peak;
         fractions[n] = peak > 0 ? products / seconds[n] / peak : 0;
         n++;
-    } while (n < ROUNDS && ht_cli_now() < budget && !*cli->stop);
+    } while (n < ROUNDS && (n < MIN_ROUNDS || ht_cli_now() < budget) && !*cli->stop);
     return (struct ht_bench_time){median(seconds, n), median(peaks, n), median(fractions, n)};
 }
 
