@@ -15,9 +15,9 @@
 
 #define TILE_COLUMNS ((size_t)2 * LANES)
 #define LINE         ((size_t)4 * LANES) /* bytes */
-#define TILE_UNROLL  4                   /* few scalar instructions between the products */
+#define TILE_UNROLL  8                   /* few scalar instructions between the products */
 #define MAX_ROWS     96   /* that share unpacked weights; their sums are on the stack */
-#define BLOCK_K      512  /* of unpacked weights and of copied activations */
+#define BLOCK_K      800  /* of unpacked weights and of copied activations: L1 holds a block */
 #define VECTOR_K     4096 /* the same when there are few rows */
 #define FEW_ROWS     2    /* rows that are faster one by one; more where weights need unpacking */
 #define FEW_UNPACKED 5
