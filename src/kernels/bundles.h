@@ -6,5 +6,8 @@
 #include "kernels/kernels.h"
 
 void ht_kernels_install_c(struct ht_kernels *k);
+void ht_kernels_install_avx2(struct ht_kernels *k);
+void ht_kernels_install_avxvnni(struct ht_kernels *k);
+void ht_kernels_install_avx512vnni(struct ht_kernels *k);
 
 #endif

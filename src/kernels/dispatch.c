@@ -3,6 +3,9 @@
 #include <string.h>
 
 #include "kernels/bundles.h"
+#if defined(__x86_64__)
+#include "kernels/x86/detect.h"
+#endif
 
 struct bundle {
     enum ht_isa isa;
@@ -14,6 +17,11 @@ struct bundle {
 /* From the plainest to the fastest: later ones override. docs/adding-a-kernel.md */
 static const struct bundle bundles[] = {
     {HT_ISA_C, "c", NULL, ht_kernels_install_c},
+#if defined(__x86_64__)
+    {HT_ISA_AVX2, "avx2", ht_x86_has_avx2, ht_kernels_install_avx2},
+    {HT_ISA_AVXVNNI, "avxvnni", ht_x86_has_avxvnni, ht_kernels_install_avxvnni},
+    {HT_ISA_AVX512VNNI, "avx512vnni", ht_x86_has_avx512vnni, ht_kernels_install_avx512vnni},
+#endif
 };
 #define N_BUNDLES (sizeof bundles / sizeof bundles[0])
 

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /* Bits of the isa_mask; the C reference is always there. */
-enum ht_isa { HT_ISA_C = 1 };
+enum ht_isa { HT_ISA_C = 1, HT_ISA_AVX2 = 2, HT_ISA_AVXVNNI = 4, HT_ISA_AVX512VNNI = 8 };
 #define HT_ISA_ALL 0xffffffffu
 
 enum ht_kernel_rounding {
@@ -61,6 +61,9 @@ struct ht_kernels {
     /* out[i] = table[in[i] - lo]; bytes in and out. */
     void (*lookup)(const void *in, bool in_signed, size_t n, int lo, const int16_t *table,
                    void *out);
+    /* For measurements: multiplies and adds in registers only, as fast as the instruction set can.
+     * Returns how many products; NULL for the C reference. */
+    uint64_t (*peak)(uint64_t rounds);
 };
 
 /* Installs the C reference, then each instruction set that the CPU has and the mask allows. */

@@ -90,12 +90,22 @@ def _():
 @test("what is not built yet says so, exit 2")
 def _():
     for args in (["export", "runs/toy-exp", "--to", "onnx"], ["export", "runs/toy-exp", "--to", "c"],
-                 ["export", "runs/toy-exp", "--to", "safetensors"], ["bench", "kernels"],
-                 ["bench", "infer"], ["bench", "train"]):
+                 ["export", "runs/toy-exp", "--to", "safetensors"], ["bench", "train"]):
         r = run(*args, code=(0, 2), timeout=300)
         if r.code == 2:
             contains(r.err, "not built yet")
             equal(r.out, "")
+
+
+@test("bench infer measures every network, width and batch")
+def _():
+    rows = json.loads(run("bench", "infer", "-o", "json", timeout=300).out)
+    equal({(r["layers"], r["bits"], r["batch"], r["threads"]) for r in rows},
+          {(layers, bits, batch, 1) for layers in ("784-256-256-256-10", "784-1024-1024-1024-10")
+           for bits in (8, 4, 2, 1) for batch in (1, 64, 256)})
+    for r in rows:
+        assert r["us_per_batch"] > 0, r
+        assert abs(r["samples_per_s"] * r["us_per_batch"] / (1e6 * r["batch"]) - 1) < 1e-9, r
 
 
 @test("options stand before or after the arguments")

@@ -1,0 +1,11 @@
+/* What this CPU and its operating system can run. Private to src/kernels. */
+#ifndef HT_KERNELS_X86_DETECT_H
+#define HT_KERNELS_X86_DETECT_H
+
+#include <stdbool.h>
+
+bool ht_x86_has_avx2(void);
+bool ht_x86_has_avxvnni(void);
+bool ht_x86_has_avx512vnni(void); /* F, BW, VL and VNNI */
+
+#endif

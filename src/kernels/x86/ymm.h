@@ -1,0 +1,242 @@
+/* The vectors of dense.h and stream.h as AVX2 registers; v_dot by AVX-VNNI where the file is
+ * compiled for it (HT_AVXVNNI), else by exact 16-bit products. */
+#ifndef HT_KERNELS_X86_YMM_H
+#define HT_KERNELS_X86_YMM_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels/x86/inline.h"
+
+#define LANES 8 /* of 32 bits */
+#ifdef HT_AVXVNNI
+#define TILE_ROWS 6 /* 12 accumulators, 2 lines of weights, 1 of activations */
+#else
+#define TILE_ROWS 4 /* 8 accumulators, 2 lines of weights in two halves, activations too */
+#endif
+
+typedef __m256i vint;
+typedef __m256 vfloat;
+
+HT_INLINE vint v_load(const void *p)
+{
+    return _mm256_loadu_si256(p);
+}
+
+HT_INLINE void v_store(void *p, vint v)
+{
+    _mm256_storeu_si256(p, v);
+}
+
+HT_INLINE vint v_splat(int32_t x)
+{
+    return _mm256_set1_epi32(x);
+}
+
+/* The lowest `count` lanes, all of them when count >= LANES. */
+HT_INLINE vint v_mask(size_t count)
+{
+    const vint lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(v_splat(count > LANES ? LANES : (int)count), lane);
+}
+
+/* Lanes from `count` on are not read and zero. */
+HT_INLINE vint v_load_first(const void *p, size_t count)
+{
+    return count >= LANES ? v_load(p) : _mm256_maskload_epi32(p, v_mask(count));
+}
+
+HT_INLINE void v_store_first(void *p, vint v, size_t count)
+{
+    if (count >= LANES)
+        v_store(p, v);
+    else
+        _mm256_maskstore_epi32(p, v_mask(count), v);
+}
+
+/* The lowest byte of each lane. */
+HT_INLINE void v_store_bytes(uint8_t *p, vint v, size_t count)
+{
+    const vint pick = _mm256_setr_epi32(0x0c080400, -1, -1, -1, 0x0c080400, -1, -1, -1);
+    const vint fours = _mm256_shuffle_epi8(v, pick);
+    const vint bytes =
+        _mm256_permutevar8x32_epi32(fours, _mm256_setr_epi32(0, 4, 1, 1, 1, 1, 1, 1));
+    uint8_t all[16];
+    _mm_storeu_si128((__m128i *)(void *)all, _mm256_castsi256_si128(bytes));
+    memcpy(p, all, count >= LANES ? LANES : count);
+}
+
+HT_INLINE vint v_splat_byte(int x)
+{
+    return _mm256_set1_epi8((char)x);
+}
+
+/* 4 bytes to all lanes. */
+HT_INLINE vint v_splat4(const uint8_t *p)
+{
+    int32_t x;
+    memcpy(&x, p, sizeof x);
+    return _mm256_set1_epi32(x);
+}
+
+HT_INLINE vint v_add(vint a, vint b)
+{
+    return _mm256_add_epi32(a, b);
+}
+
+HT_INLINE vint v_sub(vint a, vint b)
+{
+    return _mm256_sub_epi32(a, b);
+}
+
+HT_INLINE vint v_mul(vint a, vint b)
+{
+    return _mm256_mullo_epi32(a, b);
+}
+
+HT_INLINE vint v_and(vint a, vint b)
+{
+    return _mm256_and_si256(a, b);
+}
+
+HT_INLINE vint v_or(vint a, vint b)
+{
+    return _mm256_or_si256(a, b);
+}
+
+HT_INLINE vint v_sub_bytes(vint a, vint b)
+{
+    return _mm256_sub_epi8(a, b);
+}
+
+/* Unsigned bytes, saturating. */
+HT_INLINE vint v_add_saturated(vint a, vint b)
+{
+    return _mm256_adds_epu8(a, b);
+}
+
+HT_INLINE vint v_xor(vint a, vint b)
+{
+    return _mm256_xor_si256(a, b);
+}
+
+HT_INLINE vint v_shift_right(vint a, vint count)
+{
+    return _mm256_srlv_epi32(a, count);
+}
+
+HT_INLINE vint v_shift_right_signed(vint a, vint count)
+{
+    return _mm256_srav_epi32(a, count);
+}
+
+/* A table of 16 bytes, ready for v_lookup16: its entry (index & 15), 0 where the index is 128 or
+ * more. */
+HT_INLINE vint v_table16(const void *p)
+{
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128(p));
+}
+
+HT_INLINE vint v_lookup16(vint table, vint indices)
+{
+    return _mm256_shuffle_epi8(table, indices);
+}
+
+/* The compiler must have v in a register here, and know nothing of its value: no merging of loads
+ * into instructions twice, no sums of products in another order, which takes more registers. */
+HT_INLINE void v_keep(vint *v)
+{
+    __asm__("" : "+x"(*v));
+}
+
+/* Each lane: sum + the dot product of 4 uint8 with 4 int8. */
+HT_INLINE vint v_dot(vint sum, vint a, vint w)
+{
+#ifdef HT_AVXVNNI
+    return _mm256_dpbusd_avx_epi32(sum, a, w);
+#else
+    /* Bytes 0 and 2, then 1 and 3, as 16-bit numbers; vpmaddubsw would saturate. */
+    const vint a_even = _mm256_and_si256(a, _mm256_set1_epi16(255)),
+               a_odd = _mm256_srli_epi16(a, 8);
+    const vint w_even = _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8);
+    const vint w_odd = _mm256_srai_epi16(w, 8);
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a_even, w_even));
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a_odd, w_odd));
+    v_keep(&sum);
+    return sum;
+#endif
+}
+
+HT_INLINE int32_t v_sum(vint a)
+{
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
+HT_INLINE vfloat v_to_float(vint a)
+{
+    return _mm256_cvtepi32_ps(a);
+}
+
+/* Half to even. */
+HT_INLINE vint v_to_int(vfloat a)
+{
+    return _mm256_cvtps_epi32(a);
+}
+
+HT_INLINE vint v_bits(vfloat a)
+{
+    return _mm256_castps_si256(a);
+}
+
+HT_INLINE vfloat v_floats(vint a)
+{
+    return _mm256_castsi256_ps(a);
+}
+
+HT_INLINE vfloat v_splat_float(float x)
+{
+    return _mm256_set1_ps(x);
+}
+
+HT_INLINE vfloat v_product(vfloat a, vfloat b)
+{
+    return _mm256_mul_ps(a, b);
+}
+
+HT_INLINE vfloat v_quotient(vfloat a, vfloat b)
+{
+    return _mm256_div_ps(a, b);
+}
+
+/* b where a is NaN. */
+HT_INLINE vfloat v_max(vfloat a, vfloat b)
+{
+    return _mm256_max_ps(a, b);
+}
+
+HT_INLINE vfloat v_min(vfloat a, vfloat b)
+{
+    return _mm256_min_ps(a, b);
+}
+
+HT_INLINE vfloat v_floor(vfloat a)
+{
+    return _mm256_floor_ps(a);
+}
+
+HT_INLINE vfloat v_ceil(vfloat a)
+{
+    return _mm256_ceil_ps(a);
+}
+
+/* v_keep, also where v is not used any more: for measuring. */
+HT_INLINE void v_hide(vint *v)
+{
+    __asm__ volatile("" : "+x"(*v));
+}
+
+#endif

@@ -1,0 +1,80 @@
+/* Run under an emulator of an old CPU: the bundle named by the argument must be chosen, and nothing
+ * may execute that the CPU does not have. Not with Criterion, whose workers are new processes that
+ * would run outside of the emulator. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/kernels.h"
+
+enum { M = 13, N = 37, K = 70 };
+
+static uint8_t a[M * K], codes[N * K];
+static int16_t level[256];
+static int32_t init[N];
+static float multiplier[N], x[2000];
+
+static void dense(const struct ht_kernels *k, size_t m, int bits, uint8_t levels[M * N])
+{
+    const struct ht_kernel_weights w = {N, K, bits, codes, level, NULL};
+    const struct ht_kernel_quantizer q = {-128, 127, 0, HT_KERNEL_NEAREST_EVEN};
+    void *packed = malloc(k->packed_size(&w));
+    if (!packed)
+        abort();
+    k->pack(&w, packed);
+    const struct ht_kernel_dense d = {.m = m,
+                                      .a = a,
+                                      .weights = &w,
+                                      .packed = packed,
+                                      .init = init,
+                                      .multiplier = multiplier,
+                                      .levels = levels,
+                                      .quantizer = &q};
+    k->dense(&d);
+    free(packed);
+}
+
+static int same_results(const struct ht_kernels *c, const struct ht_kernels *k)
+{
+    uint8_t got[2][M * N] = {{0}}, levels[2][2000];
+    int same = 1;
+    for (int bits = 1; bits <= 8; bits++)
+        for (size_t m = 1; m <= M; m += M - 1) {
+            dense(c, m, bits, got[0]);
+            dense(k, m, bits, got[1]);
+            same = same && memcmp(got[0], got[1], sizeof got[0]) == 0;
+        }
+    const struct ht_kernel_quantizer q = {0, 255, 0, HT_KERNEL_NEAREST_EVEN};
+    c->quantize(x, 2000, 0.37f, &q, levels[0]);
+    k->quantize(x, 2000, 0.37f, &q, levels[1]);
+    same = same && memcmp(levels[0], levels[1], sizeof levels[0]) == 0;
+    c->lookup(levels[0], false, 2000, 0, level, levels[0]);
+    k->lookup(levels[1], false, 2000, 0, level, levels[1]);
+    return same && memcmp(levels[0], levels[1], sizeof levels[0]) == 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct ht_kernels c, best;
+    unsigned random = 1;
+    const char *expected = argc > 1 ? argv[1] : "c";
+    for (size_t i = 0; i < sizeof a; i++)
+        a[i] = (uint8_t)((random = random * 1664525u + 1013904223u) >> 24);
+    for (size_t i = 0; i < sizeof codes; i++)
+        codes[i] = (uint8_t)((random = random * 1664525u + 1013904223u) >> 24);
+    for (int i = 0; i < 256; i++)
+        level[i] = (int16_t)(i - 128);
+    for (int i = 0; i < N; i++) {
+        init[i] = 100 * i;
+        multiplier[i] = 0.001f * (float)(i + 1);
+    }
+    for (int i = 0; i < 2000; i++)
+        x[i] = 0.1f * (float)i;
+    ht_kernels_init(&c, HT_ISA_C);
+    ht_kernels_init(&best, HT_ISA_ALL);
+    const int chosen = strcmp(best.isa, expected) == 0, same = same_results(&c, &best);
+    printf("1..2\n%s 1 - chose %s, expected %s\n%s 2 - equal to the C reference\n",
+           chosen ? "ok" : "not ok", best.isa, expected, same ? "ok" : "not ok");
+    return !(chosen && same);
+}
