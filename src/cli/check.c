@@ -25,7 +25,7 @@ static const struct ht_column columns[] = {
 };
 
 struct totals {
-    size_t parameters, bytes;
+    size_t parameters, weights, bytes; /* bytes: of the weights, packed */
 };
 
 static void add_block(struct ht_table *t, const struct ht_model *m, size_t i, struct totals *totals)
@@ -60,6 +60,7 @@ static void add_block(struct ht_table *t, const struct ht_model *m, size_t i, st
     }
     ht_table_set_integer(t, "weight_bytes", (int64_t)bytes);
     totals->parameters += n + extra;
+    totals->weights += n;
     totals->bytes += bytes;
 }
 
@@ -100,9 +101,9 @@ static void say_totals(const struct ht_cli *cli, const struct ht_experiment *e,
                        const struct totals *totals, size_t bytes)
 {
     const size_t batch = (size_t)e->train.batch;
-    ht_cli_say(cli, "%s parameters, weights %s as exported (float32: %s)",
+    ht_cli_say(cli, "%s parameters; the weights among them take %s (float32: %s)",
                ht_human_count((int64_t)totals->parameters).s, ht_human_bytes(totals->bytes).s,
-               ht_human_bytes(4 * totals->parameters).s);
+               ht_human_bytes(sizeof(float) * totals->weights).s);
     ht_cli_say(cli, "%s: %s training, %s validation, %s test samples of %zu features; %s by %s",
                d->name, ht_human_count((int64_t)d->count[HT_TRAIN]).s,
                ht_human_count((int64_t)d->count[HT_VALIDATION]).s,
@@ -120,7 +121,7 @@ enum ht_status ht_cli_print_plan(const struct ht_cli *cli, const struct ht_exper
     struct ht_dataset *d = NULL;
     struct ht_model *m = NULL;
     struct ht_objective o;
-    struct totals totals = {0, 0};
+    struct totals totals = {0, 0, 0};
     size_t bytes = 0;
     enum ht_status status = ht_setup_dataset(&d, e, err);
     if (status == HT_OK)

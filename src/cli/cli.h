@@ -34,6 +34,7 @@ struct ht_command {
     const char *details; /* more lines of help; NULL = none */
     struct ht_cli_option options[HT_CLI_MAX_OPTIONS];
     int min_args, max_args; /* max -1 = any number */
+    bool stops_softly; /* SIGINT and SIGTERM set ht_cli.stop, to be polled; else they kill as usual */
     enum ht_status (*run)(const struct ht_cli *cli, struct ht_error *err);
 };
 
@@ -46,10 +47,18 @@ enum ht_status ht_cli_integer(const char *text, const char *name, long min, long
 enum ht_status ht_cli_config(const struct ht_cli *cli, struct ht_config **ret,
                              struct ht_error *err);
 
+/* The model file that an argument means: itself, or model.h5 of a run folder. */
+void ht_cli_model_path(const char *argument, char path[HT_PATH_LENGTH + 64]);
+
 /* A line of talk on stderr, unless --quiet. */
 void ht_cli_say(const struct ht_cli *cli, const char *format, ...) HT_PRINTF(2, 3);
 
 double ht_cli_now(void);
+
+/* A copy of columns[n] for a table of scores: accuracies are percentages, r2 is a plain number. The
+ * titles' word "accuracy" becomes the score's name. Owned (ht_free); NULL when memory is out. */
+struct ht_column *ht_cli_score_columns(const struct ht_column *columns, size_t n,
+                                       const char *score_name);
 
 #define HT_COMMAND(name) extern const struct ht_command ht_command_##name;
 #include "cli/commands.inc"

@@ -65,14 +65,18 @@ static void set_stat(struct ht_table *t, const char *key, const struct ht_stat *
 static void set_difference(struct ht_table *t, const struct ht_compare_row *r)
 {
     char text[64];
+    const bool accuracy = strcmp(r->score_name, "accuracy") == 0;
+    const double unit = accuracy ? 100 : 1; /* points, or r2 itself */
+    const int digits = accuracy ? 2 : 4;
     ht_table_set_real(t, "accuracy_difference", r->difference);
     ht_table_set_real(t, "accuracy_difference_error", r->difference_error);
     if (!isfinite(r->difference))
         return;
     if (isfinite(r->difference_error))
-        snprintf(text, sizeof text, "%+.2f ± %.2f", 100 * r->difference, 100 * r->difference_error);
+        snprintf(text, sizeof text, "%+.*f ± %.*f", digits, unit * r->difference, digits,
+                 unit * r->difference_error);
     else
-        snprintf(text, sizeof text, "%+.2f", 100 * r->difference);
+        snprintf(text, sizeof text, "%+.*f", digits, unit * r->difference);
     ht_table_set_text(t, "difference", text);
 }
 
@@ -102,17 +106,25 @@ static void add_row(struct ht_table *t, const struct ht_compare_row *r)
     ht_table_set_text(t, "run_dir", r->run_dir);
 }
 
+#define N_COLUMNS (sizeof columns / sizeof *columns)
+
 static enum ht_status print_rows(const struct ht_cli *cli, const struct ht_compare_row *rows,
                                  size_t n, struct ht_error *err)
 {
     struct ht_table *t;
-    enum ht_status status = ht_table_create(&t, columns, sizeof columns / sizeof *columns, err);
-    if (status != HT_OK)
+    struct ht_column *shown = ht_cli_score_columns(columns, N_COLUMNS, n ? rows[0].score_name : "accuracy");
+    if (!shown)
+        return ht_fail_memory(err);
+    enum ht_status status = ht_table_create(&t, shown, N_COLUMNS, err);
+    if (status != HT_OK) {
+        ht_free(shown);
         return status;
+    }
     for (size_t i = 0; i < n; i++)
         add_row(t, &rows[i]);
     status = ht_table_write(t, cli->format, stdout, err);
     ht_table_destroy(t);
+    ht_free(shown);
     return status;
 }
 
@@ -219,5 +231,6 @@ const struct ht_command ht_command_compare = {
                             "keep finished runs of this experiment, go on with the others"}},
     .min_args = 1,
     .max_args = -1,
+    .stops_softly = true,
     .run = run,
 };

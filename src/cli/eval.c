@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "cli/cli.h"
 #include "train/session.h"
 
@@ -17,14 +18,21 @@ static const struct ht_column columns[] = {
     {.key = "score", .title = "integer path", .kind = HT_COLUMN_PERCENT, .digits = 2},
 };
 
+#define N_COLUMNS (sizeof columns / sizeof *columns)
+
 static enum ht_status print_result(const struct ht_cli *cli, const struct ht_qmodel *model,
                                    const struct ht_session *s, const char *split,
                                    const struct ht_evaluation *v, struct ht_error *err)
 {
     struct ht_table *t;
-    enum ht_status status = ht_table_create(&t, columns, sizeof columns / sizeof *columns, err);
-    if (status != HT_OK)
+    struct ht_column *shown = ht_cli_score_columns(columns, N_COLUMNS, s->objective.score);
+    if (!shown)
+        return ht_fail_memory(err);
+    enum ht_status status = ht_table_create(&t, shown, N_COLUMNS, err);
+    if (status != HT_OK) {
+        ht_free(shown);
         return status;
+    }
     ht_table_add_row(t);
     ht_table_set_text(t, "name", model->name);
     ht_table_set_text(t, "data", s->dataset->name);
@@ -34,6 +42,7 @@ static enum ht_status print_result(const struct ht_cli *cli, const struct ht_qmo
     ht_table_set_real(t, "score", v->score);
     status = ht_table_write(t, cli->format, stdout, err);
     ht_table_destroy(t);
+    ht_free(shown);
     return status;
 }
 
@@ -55,12 +64,17 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
     struct ht_kernels kernels;
     struct ht_evaluation v;
     int split = HT_TEST;
+    char path[HT_PATH_LENGTH + 64];
+    ht_cli_model_path(cli->args[0], path);
     enum ht_status status = ht_run_kernels(&kernels, err);
     if (status == HT_OK)
-        status = ht_qmodel_load(&model, cli->args[0], err);
+        status = ht_qmodel_load(&model, path, err);
     if (status != HT_OK)
         return status;
-    status = ht_session_from_model(&session, model, cli->args[0], cli->values[DATA], err);
+    status = ht_session_from_model(&session, model, path, cli->values[DATA], err);
+    if (status == HT_OK && session.other_data && !cli->values[DATA])
+        ht_cli_say(cli, "note: the files of %s are not those that the model was trained on",
+                   session.dataset->name);
     if (status == HT_OK) {
         status = find_split(cli->values[SPLIT] ? cli->values[SPLIT] : "test", session.dataset,
                             &split, err);

@@ -1,6 +1,8 @@
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/cli.h"
+#include "io/container.h"
 #include "train/export.h"
 
 enum { TO, OUT };
@@ -42,6 +44,15 @@ static enum ht_status print_report(const struct ht_cli *cli, const char *path,
     return status;
 }
 
+static bool is_checkpoint(const char *path)
+{
+    struct ht_container_reader *r;
+    if (ht_container_open(&r, path, "checkpoint", 1u << 30, NULL) != HT_OK)
+        return false;
+    ht_container_close(r);
+    return true;
+}
+
 static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
 {
     char path[HT_PATH_LENGTH];
@@ -56,7 +67,13 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
         snprintf(path, sizeof path, "%s", cli->values[OUT]);
     else
         snprintf(path, sizeof path, "%s.h5", session.experiment->name);
-    status = ht_export_model(&report, &session, path, err);
+    if (cli->values[OUT] && strlen(cli->values[OUT]) >= sizeof path)
+        status = ht_fail(err, HT_ERR_CONFIG, "--out: the path is too long");
+    else if (is_checkpoint(path))
+        status = ht_fail(err, HT_ERR_CONFIG, "--out: %s is a checkpoint; it is not overwritten",
+                         path);
+    if (status == HT_OK)
+        status = ht_export_model(&report, &session, path, err);
     if (status == HT_OK || status == HT_ERR_THRESHOLD) {
         enum ht_status printed = print_report(cli, path, &report, status == HT_OK ? err : NULL);
         if (status == HT_OK)

@@ -200,11 +200,13 @@ static enum ht_status inspect_checkpoint(const struct ht_cli *cli, struct ht_con
 static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
 {
     struct ht_container_reader *r;
-    enum ht_status status = ht_container_open(&r, cli->args[0], NULL, 1u << 30, err);
+    char path[HT_PATH_LENGTH + 64];
+    ht_cli_model_path(cli->args[0], path);
+    enum ht_status status = ht_container_open(&r, path, NULL, 1u << 30, err);
     if (status != HT_OK)
         return status;
     if (strcmp(ht_container_kind(r), "model") == 0)
-        status = inspect_model(cli, cli->args[0], err);
+        status = inspect_model(cli, path, err);
     else
         status = inspect_checkpoint(cli, r, err);
     ht_container_close(r);

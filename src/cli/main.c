@@ -5,10 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include <halftone/version.h>
 
+#include "base/alloc.h"
 #include "base/text.h"
 #include "cli/cli.h"
 
@@ -77,6 +79,34 @@ enum ht_status ht_cli_config(const struct ht_cli *cli, struct ht_config **ret, s
     }
     ht_text_finish(&report);
     return status;
+}
+
+void ht_cli_model_path(const char *argument, char path[HT_PATH_LENGTH + 64])
+{
+    struct stat s;
+    bool folder = stat(argument, &s) == 0 && S_ISDIR(s.st_mode);
+    snprintf(path, HT_PATH_LENGTH + 64, "%s%s", argument, folder ? "/model.h5" : "");
+}
+
+struct ht_column *ht_cli_score_columns(const struct ht_column *columns, size_t n,
+                                       const char *score_name)
+{
+    struct ht_column *copy = ht_calloc(n, sizeof *copy);
+    if (!copy)
+        return NULL;
+    memcpy(copy, columns, n * sizeof *copy);
+    for (size_t i = 0; i < n && strcmp(score_name, "accuracy") != 0; i++) {
+        if (copy[i].kind == HT_COLUMN_PERCENT)
+            copy[i].kind = HT_COLUMN_REAL;
+        else if (copy[i].kind == HT_COLUMN_STAT_PERCENT)
+            copy[i].kind = HT_COLUMN_STAT;
+        else
+            continue;
+        copy[i].digits = 4;
+        if (copy[i].title && strncmp(copy[i].title, "accuracy\n", 9) == 0)
+            copy[i].title = "r2\nfloat32";
+    }
+    return copy;
 }
 
 /* --- help --- */
@@ -236,9 +266,11 @@ static enum ht_status run_command(int argc, char **argv, struct ht_error *err)
         print_command_help(c);
         return HT_OK;
     }
-    struct sigaction action = {.sa_handler = on_signal};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    if (c->stops_softly) {
+        struct sigaction action = {.sa_handler = on_signal};
+        sigaction(SIGINT, &action, NULL);
+        sigaction(SIGTERM, &action, NULL);
+    }
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write, exit 5, not a death */
     signal(SIGXFSZ, SIG_IGN); /* so is the largest size that a file may have */
     return c->run(&cli, err);

@@ -98,9 +98,11 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
     struct ht_kernels kernels;
     struct columns c = {0};
     bool classes = false;
+    char path[HT_PATH_LENGTH + 64];
+    ht_cli_model_path(cli->args[0], path);
     enum ht_status status = ht_run_kernels(&kernels, err);
     if (status == HT_OK)
-        status = ht_qmodel_load(&m, cli->args[0], err);
+        status = ht_qmodel_load(&m, path, err);
     if (status == HT_OK) {
         classes = strcmp(m->task, "classification") == 0;
         status = make_columns(&c, m, classes, err);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "cli/check.h"
+#include "base/alloc.h"
 #include "cli/cli.h"
 #include "report/human.h"
 #include "train/run.h"
@@ -67,13 +68,20 @@ static const struct ht_column columns[] = {
     {.key = "run_dir", .kind = HT_COLUMN_TEXT, .flags = HT_COLUMN_MACHINE_ONLY},
 };
 
+#define N_COLUMNS (sizeof columns / sizeof *columns)
+
 static enum ht_status print_result(const struct ht_cli *cli, const struct ht_run_result *r,
                                    struct ht_error *err)
 {
     struct ht_table *t;
-    enum ht_status status = ht_table_create(&t, columns, sizeof columns / sizeof *columns, err);
-    if (status != HT_OK)
+    struct ht_column *shown = ht_cli_score_columns(columns, N_COLUMNS, r->score_name);
+    if (!shown)
+        return ht_fail_memory(err);
+    enum ht_status status = ht_table_create(&t, shown, N_COLUMNS, err);
+    if (status != HT_OK) {
+        ht_free(shown);
         return status;
+    }
     ht_table_add_row(t);
     ht_table_set_text(t, "name", r->name);
     ht_table_set_integer(t, "weight_bits", r->weight_bits);
@@ -97,6 +105,7 @@ static enum ht_status print_result(const struct ht_cli *cli, const struct ht_run
     ht_table_set_text(t, "run_dir", r->run_dir);
     status = ht_table_write(t, cli->format, stdout, err);
     ht_table_destroy(t);
+    ht_free(shown);
     return status;
 }
 
@@ -141,5 +150,6 @@ const struct ht_command ht_command_train = {
                 [DRY_RUN] = {"dry-run", 'n', NULL, "say what would be trained, and stop"}},
     .min_args = 1,
     .max_args = -1,
+    .stops_softly = true,
     .run = run,
 };

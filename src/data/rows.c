@@ -92,7 +92,7 @@ static enum ht_status read_csv_rows(float **rows, size_t *n, struct ht_csv *c, s
             return status;
         if (fields != features)
             return ht_fail(err, HT_ERR_DATA,
-                           "%s:row %zu has %zu columns, but the model takes %zu features",
+                           "%s:row %zu has %zu columns, but the model takes %zu features (and no label)",
                            ht_csv_path(c), ht_csv_row(c), fields, features);
         if (*n == cap) {
             cap = cap ? 2 * cap : 64;
@@ -146,6 +146,23 @@ static enum ht_status read_hdf5(float **rows, size_t *n, const char *path, size_
     return status;
 }
 
+/* The delimiter of a CSV file by its first line: a comma, unless there is none but a ; or a tab. */
+static enum ht_status find_delimiter(struct ht_stream *s, const char **ret, struct ht_error *err)
+{
+    char line[4096];
+    size_t got;
+    enum ht_status status = ht_stream_read(s, line, sizeof line - 1, &got, err);
+    if (status != HT_OK)
+        return status;
+    line[got] = '\0';
+    line[strcspn(line, "\r\n")] = '\0';
+    if (!strchr(line, ',') && strchr(line, ';'))
+        *ret = ";";
+    else if (!strchr(line, ',') && strchr(line, '\t'))
+        *ret = "tab";
+    return HT_OK;
+}
+
 enum ht_status ht_rows_read(float **rows, size_t *n, const char *path, size_t features,
                             struct ht_error *err)
 {
@@ -171,7 +188,14 @@ enum ht_status ht_rows_read(float **rows, size_t *n, const char *path, size_t fe
             ht_stream_close(s);
         }
     } else {
-        status = ht_csv_open(&c, path, ",", err);
+        const char *delimiter = ",";
+        status = ht_stream_open(&s, path, err);
+        if (status == HT_OK) {
+            status = find_delimiter(s, &delimiter, err);
+            ht_stream_close(s);
+        }
+        if (status == HT_OK)
+            status = ht_csv_open(&c, path, delimiter, err);
         if (status == HT_OK) {
             status = read_csv_rows(rows, n, c, features, err);
             ht_csv_close(c);

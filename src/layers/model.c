@@ -1,5 +1,6 @@
 #include "layers/model.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -100,6 +101,28 @@ static enum ht_status init_block(struct ht_model *m, size_t index, const struct 
     return m->quantized ? init_quantizers(m, b, s, last, &spec->output, err) : HT_OK;
 }
 
+static double product_bound(const struct ht_quantizer *input, const struct ht_quantizer *weights)
+{
+    return (double)ht_quantizer_bound(input) * (double)ht_quantizer_bound(weights);
+}
+
+/* Sums of products stay below 2^30, so that they fit int32 beside a bias (docs/numerics.md, 3). */
+static enum ht_status check_sums(const struct ht_model *m, struct ht_error *err)
+{
+    for (size_t i = 0; m->quantized && i < m->n_blocks; i++) {
+        const struct ht_block *b = &m->blocks[i];
+        const struct ht_quantizer *input = i ? &m->blocks[i - 1].output : &m->input;
+        const double most = 1073741824.0 / product_bound(input, &b->weights);
+        if ((double)b->in >= most)
+            return ht_fail(err, HT_ERR_CONFIG,
+                           "%s: %zu inputs of %d bits times weights of %d bits could pass 2^30; at "
+                           "these widths a layer takes at most %.0f inputs",
+                           b->name, b->in, input->grid.bits, b->weights.grid.bits,
+                           floor(most));
+    }
+    return HT_OK;
+}
+
 static void bind(struct ht_model *m)
 {
     ht_quantizer_bind(&m->input, &m->params, &m->state);
@@ -141,7 +164,9 @@ enum ht_status ht_model_create(struct ht_model **ret, const struct ht_model_spec
         if (status != HT_OK)
             goto fail;
     }
-    status = ht_params_allocate(&m->params, true, err);
+    status = check_sums(m, err);
+    if (status == HT_OK)
+        status = ht_params_allocate(&m->params, true, err);
     if (status == HT_OK)
         status = ht_params_allocate(&m->state, false, err);
     if (status != HT_OK)
@@ -230,11 +255,6 @@ static struct ht_node *float_block(struct builder *k, const struct ht_block *b, 
         x = ht_graph_add(k->g, &ht_op_batchnorm, &attr, 3, with);
     }
     return dropout(k, activation(k, b, x), b->dropout);
-}
-
-static double product_bound(const struct ht_quantizer *input, const struct ht_quantizer *weights)
-{
-    return (double)ht_quantizer_bound(input) * (double)ht_quantizer_bound(weights);
 }
 
 /* x is quantized by `input`; the result by b->output, or real. *levels: the quantized result. */

@@ -1,6 +1,7 @@
 #include "train/compare.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -219,6 +220,33 @@ static enum ht_status make_rows(struct ht_compare_row **rows, size_t *n, const s
     return HT_OK;
 }
 
+/* Every variant against its data, so that what is wrong is told before any process is started. *d is
+ * left with the first variant's data. */
+static enum ht_status check_variants(struct plan *p, size_t seeds, struct ht_dataset **d,
+                                     struct ht_error *err)
+{
+    enum ht_status status = ht_setup_dataset(d, &p->jobs[0].experiment, err);
+    for (size_t v = 0; status == HT_OK && v < p->n_variants; v++) {
+        const struct ht_experiment *first = &p->jobs[0].experiment;
+        const struct ht_experiment *e = &p->jobs[v * seeds].experiment;
+        struct ht_dataset *own = NULL;
+        struct ht_objective objective;
+        if (memcmp(&e->data, &first->data, offsetof(struct ht_experiment, model) -
+                                               offsetof(struct ht_experiment, data)) != 0)
+            status = ht_setup_dataset(&own, e, err);
+        if (status == HT_OK)
+            status = ht_objective_init(&objective, e, own ? own : *d, err);
+        if (status != HT_OK)
+            status = ht_error_prefix(err, status, "%s", p->variants[v].name);
+        for (size_t i = 0; status == HT_OK && i < seeds; i++) {
+            int64_t batch = e->train.batch, samples = (int64_t)(own ? own : *d)->count[HT_TRAIN];
+            p->jobs[v * seeds + i].steps = e->train.epochs * ((samples + batch - 1) / batch);
+        }
+        ht_dataset_destroy(own);
+    }
+    return status;
+}
+
 enum ht_status ht_compare(struct ht_compare_row **rows, size_t *n, const struct ht_config *config,
                           const struct ht_compare_options *options, struct ht_error *err)
 {
@@ -232,14 +260,8 @@ enum ht_status ht_compare(struct ht_compare_row **rows, size_t *n, const struct 
         status = make_jobs(&p, ht_config_experiment(config), options->seeds, err);
     if (status == HT_OK)
         status = check_names(&p, seeds, err);
-    /* One look at the data here: bad data is told once, before any process is started. */
     if (status == HT_OK)
-        status = ht_setup_dataset(&d, &p.jobs[0].experiment, err);
-    for (size_t i = 0; status == HT_OK && i < p.n_jobs; i++) {
-        const struct ht_experiment *e = &p.jobs[i].experiment;
-        int64_t batch = e->train.batch, samples = (int64_t)d->count[HT_TRAIN];
-        p.jobs[i].steps = e->train.epochs * ((samples + batch - 1) / batch);
-    }
+        status = check_variants(&p, seeds, &d, err);
     if (status == HT_OK)
         status = ht_jobs_run(p.jobs, p.n_jobs, options, err);
     if (status == HT_OK)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "autograd/op.h"
+#include "base/alloc.h"
 
 static enum ht_status fail_at(struct ht_error *err, const struct ht_experiment *e,
                               struct ht_source_position at, const char *what, size_t given,
@@ -75,6 +76,38 @@ static enum ht_status check_outputs(struct ht_objective *o, const struct ht_expe
     return HT_OK;
 }
 
+/* Binary cross-entropy is of probabilities: other targets have no minimum. */
+static enum ht_status check_probabilities(const struct ht_objective *o,
+                                          const struct ht_experiment *e,
+                                          const struct ht_dataset *d, struct ht_error *err)
+{
+    ht_real lowest = 0, highest = 0;
+    const size_t columns = o->target_columns;
+    if (strcmp(o->loss, "bce") != 0 || o->task == HT_CLASSIFICATION ||
+        (o->task == HT_AUTOENCODER && d->bytes && !d->symmetric_pixels))
+        return HT_OK;
+    ht_real *x = ht_calloc(d->features, sizeof *x), *target = ht_calloc(columns, sizeof *target);
+    bool memory = x && target;
+    for (uint32_t i = 0; memory && i < d->n; i++) {
+        ht_dataset_features(d, &i, 1, NULL, 0, 0, x);
+        ht_objective_targets(o, d, &i, 1, x, target);
+        for (size_t j = 0; j < columns; j++) {
+            lowest = target[j] < lowest ? target[j] : lowest;
+            highest = target[j] > highest ? target[j] : highest;
+        }
+    }
+    ht_free(x);
+    ht_free(target);
+    if (!memory)
+        return ht_fail_memory(err);
+    if (lowest >= 0 && highest <= 1)
+        return HT_OK;
+    return ht_fail(err, HT_ERR_CONFIG,
+                   "%s:%d:%d: error: train.loss bce needs targets from 0 to 1, found %g to %g; try "
+                   "data.standardize: false, data.pixels: unit, or loss mse",
+                   e->path, e->train.at.line, e->train.at.column, (double)lowest, (double)highest);
+}
+
 enum ht_status ht_objective_init(struct ht_objective *o, const struct ht_experiment *e,
                                  const struct ht_dataset *d, struct ht_error *err)
 {
@@ -85,7 +118,9 @@ enum ht_status ht_objective_init(struct ht_objective *o, const struct ht_experim
     o->score = o->task == HT_CLASSIFICATION ? "accuracy" : "r2";
     o->label_smoothing = e->train.label_smoothing;
     enum ht_status status = choose_loss(o, e, err);
-    return status == HT_OK ? check_outputs(o, e, d, err) : status;
+    if (status == HT_OK)
+        status = check_outputs(o, e, d, err);
+    return status == HT_OK ? check_probabilities(o, e, d, err) : status;
 }
 
 struct ht_node *ht_objective_loss(const struct ht_objective *o, struct ht_graph *g,

@@ -2,10 +2,12 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -75,6 +77,56 @@ static enum ht_status write_text(const char *folder, const char *name, const str
     return ht_file_write_atomic(path, ht_text_str(text), text->len, err);
 }
 
+/* One process at a time in a run's folder. The lock is a file beside it, as the folder itself may be
+ * moved aside; it goes away with the lock (or with the process that holds it). */
+struct lock {
+    int fd; /* -1: not held */
+    char path[HT_PATH_LENGTH + 64];
+};
+
+static enum ht_status take_lock(struct lock *l, const struct ht_experiment *e, struct ht_error *err)
+{
+    enum ht_status status = ht_make_directories(e->run.dir, err);
+    if (status != HT_OK)
+        return status;
+    snprintf(l->path, sizeof l->path, "%s/.%s.lock", e->run.dir, e->name);
+    l->fd = open(l->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (l->fd < 0)
+        return ht_fail_errno(err, "cannot make", l->path);
+    if (flock(l->fd, LOCK_EX | LOCK_NB) == 0)
+        return HT_OK;
+    if (errno == EWOULDBLOCK)
+        status = ht_fail(err, HT_ERR_IO, "%s/%s is in use by another halftone process", e->run.dir,
+                         e->name);
+    else
+        status = ht_fail_errno(err, "cannot lock", l->path);
+    close(l->fd);
+    l->fd = -1;
+    return status;
+}
+
+static void release_lock(struct lock *l)
+{
+    if (l->fd < 0)
+        return;
+    unlink(l->path);
+    close(l->fd);
+}
+
+/* A temporary name (io/file.c) of one of the files that a run writes. */
+static bool is_leftover(const char *name)
+{
+    static const char *const files[] = {"best.h5",       "config.yaml", "environment.json",
+                                        "last.h5",       "metrics.jsonl", "model.h5",
+                                        "result.json"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        size_t n = strlen(files[i]);
+        if (strncmp(name, files[i], n) == 0 && strncmp(name + n, ".tmp-", 5) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* A kill in the middle of a save leaves a temporary file that nobody else would remove. */
 static void remove_leftovers(const char *folder)
 {
@@ -83,7 +135,7 @@ static void remove_leftovers(const char *folder)
     if (!d)
         return;
     for (struct dirent *entry; (entry = readdir(d));) {
-        if (!strstr(entry->d_name, ".tmp-"))
+        if (!is_leftover(entry->d_name))
             continue;
         snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
         unlink(path);
@@ -228,17 +280,6 @@ static size_t float_bytes(const struct ht_model *m)
     return n * sizeof(float);
 }
 
-/* A run that was complete when it was resumed has trained nothing now: its speed is what its
- * earlier result says. */
-static void keep_speed(struct ht_run_result *r, double samples)
-{
-    struct ht_run_result earlier;
-    if (samples > 0 || ht_run_result_read(&earlier, r->run_dir, NULL) != HT_OK)
-        return;
-    r->train_seconds = earlier.train_seconds;
-    r->samples_per_s = earlier.samples_per_s;
-}
-
 static enum ht_status finish_run(struct ht_run_result *r, const struct ht_experiment *e,
                                  struct ht_trainer *t, const struct ht_dataset *d,
                                  struct ht_error *err)
@@ -256,7 +297,6 @@ static enum ht_status finish_run(struct ht_run_result *r, const struct ht_experi
     r->integer_score = (double)NAN;
     ht_trainer_speed(t, &r->train_seconds, &samples);
     r->samples_per_s = r->train_seconds > 0 ? samples / r->train_seconds : 0;
-    keep_speed(r, samples);
     enum ht_status status = ht_trainer_restore_best(t, err);
     if (status != HT_OK)
         return status;
@@ -286,6 +326,7 @@ enum ht_status ht_run_train(struct ht_run_result *ret, const struct ht_experimen
     struct ht_trainer *t = NULL;
     struct ht_text environment = {0};
     struct ht_kernels kernels;
+    struct lock lock = {.fd = -1};
     bool found = false;
     if (moved)
         moved[0] = '\0';
@@ -304,6 +345,8 @@ enum ht_status ht_run_train(struct ht_run_result *ret, const struct ht_experimen
         ht_environment_print(e, d, NULL, &environment);
     if (status == HT_OK)
         status = ht_trainer_create(&t, e, d, ret->run_dir, ht_text_str(&environment), err);
+    if (status == HT_OK)
+        status = take_lock(&lock, e, err);
     /* All that can refuse comes before the folder is touched. */
     if (status == HT_OK && resume)
         status = ht_trainer_resume(t, hooks, &found, err);
@@ -317,6 +360,7 @@ enum ht_status ht_run_train(struct ht_run_result *ret, const struct ht_experimen
         status = ht_trainer_run(t, hooks, err);
     if (status == HT_OK)
         status = finish_run(ret, e, t, d, err);
+    release_lock(&lock);
     ht_trainer_destroy(t);
     ht_dataset_destroy(d);
     ht_text_finish(&environment);

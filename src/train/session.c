@@ -117,8 +117,6 @@ static enum ht_status open_experiment(struct ht_session *s, const char *text, co
     if (status != HT_OK && !data && is_relative_path(s->experiment ? s->experiment->data.name : ""))
         return ht_error_prefix(
             err, status, "%s: its dataset is not here; eval takes another place by --data", file);
-    if (status == HT_OK)
-        status = ht_objective_init(&s->objective, s->experiment, s->dataset, err);
     return status;
 }
 
@@ -134,6 +132,8 @@ enum ht_status ht_session_from_checkpoint(struct ht_session *s, const char *path
     if (status == HT_OK)
         status = open_experiment(s, text, checkpoint, NULL, err);
     if (status == HT_OK)
+        status = ht_objective_init(&s->objective, s->experiment, s->dataset, err);
+    if (status == HT_OK)
         status = ht_setup_model(&s->model, s->experiment, s->dataset->features, err);
     if (status == HT_OK)
         status = ht_checkpoint_load_parameters(checkpoint, s->model, true, err);
@@ -147,17 +147,81 @@ enum ht_status ht_session_from_checkpoint(struct ht_session *s, const char *path
     return status;
 }
 
+static enum ht_status copy_floats(float **to, const float *from, size_t n, struct ht_error *err)
+{
+    ht_free(*to);
+    *to = NULL;
+    if (!from)
+        return HT_OK;
+    *to = ht_calloc(n, sizeof **to);
+    if (!*to)
+        return ht_fail_memory(err);
+    memcpy(*to, from, n * sizeof **to);
+    return HT_OK;
+}
+
+/* Classes go by name: another dataset may number them otherwise. */
+static enum ht_status map_classes(struct ht_dataset *d, const struct ht_qmodel *m,
+                                  struct ht_error *err)
+{
+    if (!d->labels || !m->n_classes)
+        return HT_OK;
+    int32_t *map = ht_calloc(d->n_classes, sizeof *map);
+    enum ht_status status = map ? HT_OK : ht_fail_memory(err);
+    for (size_t i = 0; status == HT_OK && i < d->n_classes; i++) {
+        size_t j = 0;
+        while (j < m->n_classes && strcmp(m->classes[j], d->classes[i]) != 0)
+            j++;
+        map[i] = (int32_t)j;
+        if (j == m->n_classes)
+            status = ht_fail(err, HT_ERR_DATA, "%s has a class '%s' that the model does not know",
+                             d->name, d->classes[i]);
+    }
+    for (size_t i = 0; status == HT_OK && i < d->n; i++)
+        d->labels[i] = map[d->labels[i]];
+    ht_free(map);
+    char(*classes)[HT_NAME_LENGTH] = ht_calloc(m->n_classes, sizeof *classes);
+    if (!classes)
+        return ht_fail_memory(err);
+    memcpy(classes, m->classes, m->n_classes * sizeof *classes);
+    ht_free(d->classes);
+    d->classes = classes;
+    d->n_classes = m->n_classes;
+    return status;
+}
+
+/* The data as the model sees them: its own standardization and class numbers, whatever those of
+ * this dataset would be. */
+static enum ht_status adapt_dataset(struct ht_dataset *d, const struct ht_qmodel *m,
+                                    struct ht_error *err)
+{
+    const size_t targets = d->target_columns;
+    if (d->features != m->input.features)
+        return ht_fail(err, HT_ERR_DATA, "%s has %zu features, the model takes %zu", d->name,
+                       d->features, m->input.features);
+    if (m->target_mean && targets != m->outputs)
+        return ht_fail(err, HT_ERR_DATA, "%s has %zu targets, the model gives %zu", d->name,
+                       targets, m->outputs);
+    enum ht_status status = copy_floats(&d->mean, m->input.mean, d->features, err);
+    if (status == HT_OK)
+        status = copy_floats(&d->std, m->input.std, d->features, err);
+    if (status == HT_OK)
+        status = copy_floats(&d->target_mean, m->target_mean, targets, err);
+    if (status == HT_OK)
+        status = copy_floats(&d->target_std, m->target_std, targets, err);
+    return status == HT_OK ? map_classes(d, m, err) : status;
+}
+
 enum ht_status ht_session_from_model(struct ht_session *s, const struct ht_qmodel *model,
                                      const char *path, const char *data, struct ht_error *err)
 {
     memset(s, 0, sizeof *s);
     enum ht_status status = open_experiment(s, model->experiment, path, data, err);
-    if (status == HT_OK &&
-        (s->dataset->features != model->input.features || s->objective.outputs != model->outputs))
-        status =
-            ht_fail(err, HT_ERR_DATA, "%s has %zu features and %zu outputs, the model %zu and %zu",
-                    s->dataset->name, s->dataset->features, s->objective.outputs,
-                    model->input.features, model->outputs);
+    if (status == HT_OK)
+        status = adapt_dataset(s->dataset, model, err);
+    if (status == HT_OK)
+        status = ht_objective_init(&s->objective, s->experiment, s->dataset, err);
+    s->other_data = status == HT_OK && strcmp(s->dataset->hash, model->data_hash) != 0;
     if (status != HT_OK)
         ht_session_finish(s);
     return status;

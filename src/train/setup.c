@@ -41,12 +41,23 @@ enum ht_status ht_setup_dataset(struct ht_dataset **ret, const struct ht_experim
         .seed = e->seed,
         .verify_hashes = true,
     };
-    status = ht_dataset_load(ret, descriptor, &options, err);
+    struct ht_dataset *d;
+    status = ht_dataset_load(&d, descriptor, &options, err);
     ht_descriptor_destroy(descriptor);
-    if (status == HT_OK && (*ret)->count[HT_TRAIN] == 0) {
-        ht_dataset_destroy(*ret);
+    if (status == HT_OK && d->count[HT_TRAIN] == 0) {
+        ht_dataset_destroy(d);
         return ht_fail(err, HT_ERR_DATA, "%s: no samples are left for training", e->data.name);
     }
+    if (status == HT_OK && d->image_rows == 0 &&
+        (e->data.augment.shift != 0 || e->data.augment.rotation != 0)) {
+        ht_dataset_destroy(d);
+        return ht_fail(err, HT_ERR_CONFIG,
+                       "%s:%d:%d: error: data.augment moves images, but %s has none (a descriptor "
+                       "says image_rows and image_columns)",
+                       e->path, e->data.at.line, e->data.at.column, e->data.name);
+    }
+    if (status == HT_OK)
+        *ret = d;
     return status;
 }
 

@@ -36,7 +36,7 @@ struct ht_trainer {
     struct ht_network train[N_FORMS], evaluation[N_FORMS]; /* made when first needed */
     uint32_t *order;                                       /* [training samples] of the epoch */
     struct ht_progress_state state;
-    double seconds, samples; /* of training steps in this process */
+    double seconds, samples; /* of training steps, also before a resume */
     double gradient_norm;
     bool saved; /* last.h5 is of this run */
 };
@@ -138,6 +138,39 @@ static enum ht_status save_as(const struct ht_trainer *t, const char *name, stru
                               t->environment, err);
 }
 
+/* Time spent so far goes beside the checkpoint, not into it: equal runs make equal checkpoints. Only
+ * figures for people, so a failure to write them stops nothing. */
+static void speed_file(const struct ht_trainer *t, char path[HT_PATH_LENGTH + 64])
+{
+    snprintf(path, HT_PATH_LENGTH + 64, "%s/timing.json", t->run_dir);
+}
+
+static void save_speed(const struct ht_trainer *t)
+{
+    char path[HT_PATH_LENGTH + 64];
+    speed_file(t, path);
+    FILE *f = fopen(path, "w");
+    if (!f)
+        return;
+    fprintf(f, "{\"train_seconds\": %.17g, \"samples\": %.17g}\n", t->seconds, t->samples);
+    fclose(f);
+}
+
+static void load_speed(struct ht_trainer *t)
+{
+    char path[HT_PATH_LENGTH + 64];
+    double seconds, samples;
+    speed_file(t, path);
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return;
+    if (fscanf(f, "{\"train_seconds\": %lf, \"samples\": %lf", &seconds, &samples) == 2) {
+        t->seconds = seconds;
+        t->samples = samples;
+    }
+    fclose(f);
+}
+
 /* The newest stays under its name until the rename that replaces it; a second name keeps it as the
  * one before. So at any moment at least one whole checkpoint is there. */
 static enum ht_status save_last(struct ht_trainer *t, struct ht_error *err)
@@ -153,6 +186,7 @@ static enum ht_status save_last(struct ht_trainer *t, struct ht_error *err)
     }
     enum ht_status status = save_as(t, "last", err);
     t->saved = t->saved || status == HT_OK;
+    save_speed(t);
     return status;
 }
 
@@ -171,7 +205,13 @@ static enum ht_status resume_from(struct ht_trainer *t, const char *path, struct
     char *experiment = NULL;
     enum ht_status status =
         ht_checkpoint_load(path, t->model, t->optimizer, &t->state, &experiment, err);
-    if (status == HT_OK && strcmp(experiment, ht_text_str(&t->resolved)) != 0)
+    const char *resolved = ht_text_str(&t->resolved);
+    if (status == HT_OK && strncmp(experiment, resolved, strcspn(resolved, "\n")) != 0)
+        status = ht_fail(err, HT_ERR_DATA,
+                         "%s was made from other data than those of %s here; start anew without "
+                         "--resume",
+                         path, t->e->data.name);
+    else if (status == HT_OK && strcmp(experiment, resolved) != 0)
         status = ht_fail(err, HT_ERR_CONFIG,
                          "%s was made by another experiment than this one: compare with the run's "
                          "config.yaml, or start anew without --resume",
@@ -201,8 +241,10 @@ enum ht_status ht_trainer_resume(struct ht_trainer *t, const struct ht_train_hoo
         if (status != HT_OK && (!first.msg[0] || status != HT_ERR_MODEL))
             first = e;
     }
-    if (*found)
+    if (*found) {
+        load_speed(t);
         return ht_metrics_truncate(t->run_dir, t->state.epoch, err);
+    }
     if (status != HT_OK && err)
         *err = first;
     return status == HT_OK ? HT_OK : first.code;
@@ -243,6 +285,8 @@ enum ht_status ht_trainer_create(struct ht_trainer **ret, const struct ht_experi
     t->d = dataset;
     t->run_dir = run_dir;
     t->environment = environment;
+    /* Part of what must be equal on resume: a comment to YAML, a difference to strcmp. */
+    ht_text_printf(&t->resolved, "# data: sha256 %s\n", dataset->hash);
     ht_experiment_print_training(experiment, &t->resolved);
     t->order = ht_calloc(dataset->count[HT_TRAIN], sizeof *t->order);
     enum ht_status status = HT_OK;
@@ -332,6 +376,8 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
     struct ht_progress_state *s = &t->state;
     const int form = form_of_epoch(t, s->epoch);
     const bool validates = t->d->count[HT_VALIDATION] > 0;
+    const double batches = (double)batches_per_epoch(t);
+    const double last_step = (double)s->epoch + (batches - 1) / batches;
     struct ht_evaluation v = {0};
     if (validates)
         ht_evaluate(&v, &t->evaluation[form], &t->objective, t->d, HT_VALIDATION);
@@ -350,7 +396,7 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
     event->validation_loss = validates ? v.loss : NAN;
     event->validation_score = validates ? v.score : NAN;
     event->train_loss = s->loss_sum / (double)t->d->count[HT_TRAIN];
-    event->learning_rate = ht_schedule_rate(&t->schedule, (double)(s->epoch + 1));
+    event->learning_rate = ht_schedule_rate(&t->schedule, last_step);
     event->gradient_norm = t->gradient_norm;
     s->epoch++;
     s->batch = 0;
