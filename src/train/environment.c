@@ -82,7 +82,7 @@ void ht_environment_print(const struct ht_experiment *e, const struct ht_dataset
                  name.machine);
     json_t *o = json_object();
     json_object_set_new(o, "halftone", json_string(HALFTONE_VERSION));
-    json_object_set_new(o, "compiler", json_string(__VERSION__));
+    json_object_set_new(o, "compiler", json_string(HALFTONE_COMPILER));
     json_object_set_new(o, "system", json_string(system));
     json_object_set_new(o, "cpu", json_string(cpu));
     json_object_set_new(o, "cpu_extensions", vector_extensions());
