@@ -34,7 +34,8 @@ struct ht_command {
     const char *details; /* more lines of help; NULL = none */
     struct ht_cli_option options[HT_CLI_MAX_OPTIONS];
     int min_args, max_args; /* max -1 = any number */
-    bool stops_softly; /* SIGINT and SIGTERM set ht_cli.stop, to be polled; else they kill as usual */
+    bool stops_softly; /* SIGINT and SIGTERM set ht_cli.stop, to be polled; else they kill as usual
+                        */
     enum ht_status (*run)(const struct ht_cli *cli, struct ht_error *err);
 };
 

@@ -112,7 +112,8 @@ static enum ht_status print_rows(const struct ht_cli *cli, const struct ht_compa
                                  size_t n, struct ht_error *err)
 {
     struct ht_table *t;
-    struct ht_column *shown = ht_cli_score_columns(columns, N_COLUMNS, n ? rows[0].score_name : "accuracy");
+    struct ht_column *shown =
+        ht_cli_score_columns(columns, N_COLUMNS, n ? rows[0].score_name : "accuracy");
     if (!shown)
         return ht_fail_memory(err);
     enum ht_status status = ht_table_create(&t, shown, N_COLUMNS, err);

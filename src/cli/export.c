@@ -70,8 +70,8 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
     if (cli->values[OUT] && strlen(cli->values[OUT]) >= sizeof path)
         status = ht_fail(err, HT_ERR_CONFIG, "--out: the path is too long");
     else if (is_checkpoint(path))
-        status = ht_fail(err, HT_ERR_CONFIG, "--out: %s is a checkpoint; it is not overwritten",
-                         path);
+        status =
+            ht_fail(err, HT_ERR_CONFIG, "--out: %s is a checkpoint; it is not overwritten", path);
     if (status == HT_OK)
         status = ht_export_model(&report, &session, path, err);
     if (status == HT_OK || status == HT_ERR_THRESHOLD) {

@@ -91,9 +91,10 @@ static enum ht_status read_csv_rows(float **rows, size_t *n, struct ht_csv *c, s
         if (status != HT_OK || fields == 0)
             return status;
         if (fields != features)
-            return ht_fail(err, HT_ERR_DATA,
-                           "%s:row %zu has %zu columns, but the model takes %zu features (and no label)",
-                           ht_csv_path(c), ht_csv_row(c), fields, features);
+            return ht_fail(
+                err, HT_ERR_DATA,
+                "%s:row %zu has %zu columns, but the model takes %zu features (and no label)",
+                ht_csv_path(c), ht_csv_row(c), fields, features);
         if (*n == cap) {
             cap = cap ? 2 * cap : 64;
             size_t elements;

@@ -117,8 +117,7 @@ static enum ht_status check_sums(const struct ht_model *m, struct ht_error *err)
             return ht_fail(err, HT_ERR_CONFIG,
                            "%s: %zu inputs of %d bits times weights of %d bits could pass 2^30; at "
                            "these widths a layer takes at most %.0f inputs",
-                           b->name, b->in, input->grid.bits, b->weights.grid.bits,
-                           floor(most));
+                           b->name, b->in, input->grid.bits, b->weights.grid.bits, floor(most));
     }
     return HT_OK;
 }

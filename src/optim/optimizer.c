@@ -18,9 +18,9 @@ struct ht_optimizer_kind {
     struct ht_optimizer_config defaults;
 };
 
-/* A moment whose gradients have become 0 (a clipped weight) decays into the subnormal numbers, where
- * arithmetic is many times slower: 2-bit training took 2.5 times as long. What is this small changes no
- * parameter any more. */
+/* A moment whose gradients have become 0 (a clipped weight) decays into the subnormal numbers,
+ * where arithmetic is many times slower: 2-bit training took 2.5 times as long. What is this small
+ * changes no parameter any more. */
 static inline ht_real flush(ht_real m)
 {
     const ht_real least = (ht_real)1e-30;

@@ -220,8 +220,8 @@ static enum ht_status make_rows(struct ht_compare_row **rows, size_t *n, const s
     return HT_OK;
 }
 
-/* Every variant against its data, so that what is wrong is told before any process is started. *d is
- * left with the first variant's data. */
+/* Every variant against its data, so that what is wrong is told before any process is started. *d
+ * is left with the first variant's data. */
 static enum ht_status check_variants(struct plan *p, size_t seeds, struct ht_dataset **d,
                                      struct ht_error *err)
 {
@@ -231,8 +231,9 @@ static enum ht_status check_variants(struct plan *p, size_t seeds, struct ht_dat
         const struct ht_experiment *e = &p->jobs[v * seeds].experiment;
         struct ht_dataset *own = NULL;
         struct ht_objective objective;
-        if (memcmp(&e->data, &first->data, offsetof(struct ht_experiment, model) -
-                                               offsetof(struct ht_experiment, data)) != 0)
+        if (memcmp(&e->data, &first->data,
+                   offsetof(struct ht_experiment, model) - offsetof(struct ht_experiment, data)) !=
+            0)
             status = ht_setup_dataset(&own, e, err);
         if (status == HT_OK)
             status = ht_objective_init(&objective, e, own ? own : *d, err);

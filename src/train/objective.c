@@ -78,8 +78,8 @@ static enum ht_status check_outputs(struct ht_objective *o, const struct ht_expe
 
 /* Binary cross-entropy is of probabilities: other targets have no minimum. */
 static enum ht_status check_probabilities(const struct ht_objective *o,
-                                          const struct ht_experiment *e,
-                                          const struct ht_dataset *d, struct ht_error *err)
+                                          const struct ht_experiment *e, const struct ht_dataset *d,
+                                          struct ht_error *err)
 {
     ht_real lowest = 0, highest = 0;
     const size_t columns = o->target_columns;

@@ -77,8 +77,8 @@ static enum ht_status write_text(const char *folder, const char *name, const str
     return ht_file_write_atomic(path, ht_text_str(text), text->len, err);
 }
 
-/* One process at a time in a run's folder. The lock is a file beside it, as the folder itself may be
- * moved aside; it goes away with the lock (or with the process that holds it). */
+/* One process at a time in a run's folder. The lock is a file beside it, as the folder itself may
+ * be moved aside; it goes away with the lock (or with the process that holds it). */
 struct lock {
     int fd; /* -1: not held */
     char path[HT_PATH_LENGTH + 64];
@@ -116,8 +116,8 @@ static void release_lock(struct lock *l)
 /* A temporary name (io/file.c) of one of the files that a run writes. */
 static bool is_leftover(const char *name)
 {
-    static const char *const files[] = {"best.h5",       "config.yaml", "environment.json",
-                                        "last.h5",       "metrics.jsonl", "model.h5",
+    static const char *const files[] = {"best.h5",    "config.yaml",   "environment.json",
+                                        "last.h5",    "metrics.jsonl", "model.h5",
                                         "result.json"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         size_t n = strlen(files[i]);

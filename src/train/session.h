@@ -12,7 +12,7 @@ struct ht_session {
     struct ht_dataset *dataset;
     struct ht_objective objective;
     struct ht_model *model; /* NULL when opened from an integer model */
-    bool other_data; /* from_model: not the files that the model was trained on */
+    bool other_data;        /* from_model: not the files that the model was trained on */
     bool float_stage;       /* the checkpoint is of an epoch before quant.start_epoch */
 };
 

@@ -138,8 +138,8 @@ static enum ht_status save_as(const struct ht_trainer *t, const char *name, stru
                               t->environment, err);
 }
 
-/* Time spent so far goes beside the checkpoint, not into it: equal runs make equal checkpoints. Only
- * figures for people, so a failure to write them stops nothing. */
+/* Time spent so far goes beside the checkpoint, not into it: equal runs make equal checkpoints.
+ * Only figures for people, so a failure to write them stops nothing. */
 static void speed_file(const struct ht_trainer *t, char path[HT_PATH_LENGTH + 64])
 {
     snprintf(path, HT_PATH_LENGTH + 64, "%s/timing.json", t->run_dir);
