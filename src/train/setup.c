@@ -30,6 +30,9 @@ enum ht_status ht_setup_dataset(struct ht_dataset **ret, const struct ht_experim
     enum ht_status status = ht_descriptor_load(&descriptor, e->data.name, folder, NULL, err);
     if (status == HT_ERR_IO) /* a descriptor that is not there is missing data */
         return ht_error_prefix(err, HT_ERR_DATA, "data.name");
+    if (status == HT_ERR_CONFIG)
+        return ht_error_prefix(err, status, "%s:%d:%d: error", e->path, e->data.at.line,
+                               e->data.at.column);
     if (status != HT_OK)
         return status;
     struct ht_dataset_options options = {
@@ -191,5 +194,9 @@ enum ht_status ht_setup_optimizer(struct ht_optimizer **ret, struct ht_schedule 
     };
     if (!schedule->kind)
         return ht_fail(err, HT_ERR_CONFIG, "unknown schedule '%s'", e->train.schedule);
-    return ht_optimizer_create(ret, &config, params, err);
+    enum ht_status status = ht_optimizer_create(ret, &config, params, err);
+    if (status == HT_ERR_CONFIG)
+        return ht_error_prefix(err, status, "%s:%d:%d: error", e->path, e->train.at.line,
+                               e->train.at.column);
+    return status;
 }
