@@ -152,6 +152,8 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
         ht_cli_say(cli, "%zu variants for compare", e->n_variants);
     if (status == HT_OK)
         ht_cli_say(cli, "%s is valid", e->path);
+    if (status == HT_ERR_CONFIG)
+        ht_cli_show_place(config, err);
     ht_config_destroy(config);
     return status;
 }

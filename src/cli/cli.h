@@ -48,6 +48,10 @@ enum ht_status ht_cli_integer(const char *text, const char *name, long min, long
 enum ht_status ht_cli_config(const struct ht_cli *cli, struct ht_config **ret,
                              struct ht_error *err);
 
+/* An error whose message has a place in the experiment's file (PATH:LINE:COLUMN: error: ...), found
+ * after loading, is shown as loading shows its own: with the line and a caret. */
+void ht_cli_show_place(const struct ht_config *config, struct ht_error *err);
+
 /* The model file that an argument means: itself, or model.h5 of a run folder. */
 void ht_cli_model_path(const char *argument, char path[HT_PATH_LENGTH + 64]);
 

@@ -212,6 +212,8 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
         ht_cli_say(cli, "runs and models: %s/%s/", e->run.dir, e->name);
     }
     ht_free(rows);
+    if (status == HT_ERR_CONFIG)
+        ht_cli_show_place(config, err);
     ht_config_destroy(config);
     return status;
 }

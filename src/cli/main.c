@@ -81,6 +81,29 @@ enum ht_status ht_cli_config(const struct ht_cli *cli, struct ht_config **ret, s
     return status;
 }
 
+void ht_cli_show_place(const struct ht_config *config, struct ht_error *err)
+{
+    const char *path = ht_config_experiment(config)->path;
+    const char *place = strstr(err->msg, path);
+    struct ht_source_position at;
+    struct ht_text message = {0}, report = {0};
+    int used = 0;
+    if (!place ||
+        sscanf(place + strlen(path), ":%d:%d: error: %n", &at.line, &at.column, &used) != 2 ||
+        used == 0 || at.line < 1)
+        return;
+    /* What stands in front of the place is the variant's name. */
+    ht_text_append(&message, err->msg, (size_t)(place - err->msg));
+    ht_text_printf(&message, "%s", place + strlen(path) + used);
+    ht_config_report_at(config, at, ht_text_str(&message), &report);
+    if (report.len && !message.failed && !report.failed) {
+        fputs(ht_text_str(&report), stderr);
+        err->msg[0] = '\0'; /* said */
+    }
+    ht_text_finish(&message);
+    ht_text_finish(&report);
+}
+
 void ht_cli_model_path(const char *argument, char path[HT_PATH_LENGTH + 64])
 {
     struct stat s;

@@ -120,6 +120,8 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
     const struct ht_experiment *e = ht_config_experiment(config);
     if (cli->values[DRY_RUN]) {
         status = ht_cli_print_plan(cli, e, err);
+        if (status == HT_ERR_CONFIG)
+            ht_cli_show_place(config, err);
         ht_config_destroy(config);
         return status;
     }
@@ -135,6 +137,8 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
         ht_cli_say(cli, "run folder: %s%s%s", result.run_dir,
                    result.model_path[0] ? "\ninteger model: " : "", result.model_path);
     }
+    if (status == HT_ERR_CONFIG)
+        ht_cli_show_place(config, err);
     ht_config_destroy(config);
     return status;
 }

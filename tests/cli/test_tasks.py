@@ -84,6 +84,12 @@ def _():
     csv_regression("line")
     experiment("misfit2", "line.yaml", HIDDEN % 1, train="{loss: cross_entropy}")
     contains(run("train", "misfit2.yaml", code=2).err, "cross_entropy", "regression")
+    # Shown as errors of the file itself are: the line, and a caret under the place.
+    experiment("caret", "words.yaml", HIDDEN % 7)
+    lines = run("check", "caret.yaml", code=2).err.splitlines()
+    contains(lines[0], "caret.yaml:4:", "units 7", "needs 3")
+    equal(lines[1].strip(), read("caret.yaml").decode().splitlines()[3])
+    equal(lines[2].index("^"), lines[1].index("{dense: 7"), "column of the caret")
 
 
 @test("regression: r2, and predictions in the unit of the targets")
