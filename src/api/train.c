@@ -91,7 +91,7 @@ enum ht_status ht_export(const char *run_or_checkpoint, const char *format, cons
         status = ht_session_from_checkpoint(&session, run_or_checkpoint, err);
     if (status != HT_OK)
         return status;
-    status = ht_export_model(&report, &session, path, err);
+    status = ht_export_session(&report, &session, path, err);
     ht_session_finish(&session);
     if (status != HT_OK && status != HT_ERR_THRESHOLD)
         return status;

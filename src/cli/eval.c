@@ -7,8 +7,6 @@
 
 enum { DATA, SPLIT };
 
-static const char *const splits[] = {"train", "validation", "test"};
-
 static const struct ht_column columns[] = {
     {.key = "name", .title = "model", .kind = HT_COLUMN_TEXT},
     {.key = "data", .kind = HT_COLUMN_TEXT},
@@ -50,7 +48,7 @@ static enum ht_status find_split(const char *name, const struct ht_dataset *d, i
                                  struct ht_error *err)
 {
     for (*ret = 0; *ret < HT_N_SPLITS; ++*ret)
-        if (strcmp(name, splits[*ret]) == 0)
+        if (strcmp(name, ht_split_name((enum ht_split) * ret)) == 0)
             return d->count[*ret] ? HT_OK
                                   : ht_fail(err, HT_ERR_DATA, "%s has no %s part", d->name, name);
     return ht_fail(err, HT_ERR_CONFIG, "--split: expected train, validation or test, not '%s'",
@@ -82,7 +80,8 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
             status = ht_evaluate_integer(&v, model, &session.objective, &kernels, session.dataset,
                                          (enum ht_split)split, err);
         if (status == HT_OK)
-            status = print_result(cli, model, &session, splits[split], &v, err);
+            status =
+                print_result(cli, model, &session, ht_split_name((enum ht_split)split), &v, err);
         ht_session_finish(&session);
     }
     ht_qmodel_destroy(model);

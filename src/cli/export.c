@@ -73,7 +73,7 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
         status =
             ht_fail(err, HT_ERR_CONFIG, "--out: %s is a checkpoint; it is not overwritten", path);
     if (status == HT_OK)
-        status = ht_export_model(&report, &session, path, err);
+        status = ht_export_session(&report, &session, path, err);
     if (status == HT_OK || status == HT_ERR_THRESHOLD) {
         enum ht_status printed = print_report(cli, path, &report, status == HT_OK ? err : NULL);
         if (status == HT_OK)

@@ -315,8 +315,8 @@ void ht_experiment_print_training(const struct ht_experiment *experiment, struct
     ht_free(defaults);
 }
 
-static void print_map_reference(const struct ht_field_table *table, const char *const *fallbacks,
-                                const char *path, struct ht_text *out)
+static void print_map_reference(const struct ht_field_table *table, const char *path,
+                                struct ht_text *out)
 {
     for (size_t i = 0; i < table->n; i++) {
         const struct ht_field *f = &table->fields[i];
@@ -325,18 +325,17 @@ static void print_map_reference(const struct ht_field_table *table, const char *
             continue;
         ht_text_printf(&inner, "%s%s%s", path, *path ? "." : "", f->name);
         ht_fields_print_reference(f->table, f->fallbacks, ht_text_str(&inner), "", out);
-        print_map_reference(f->table, f->fallbacks, ht_text_str(&inner), out);
+        print_map_reference(f->table, ht_text_str(&inner), out);
         out->failed |= inner.failed;
         ht_text_finish(&inner);
     }
-    (void)fallbacks;
 }
 
 void ht_config_print_reference(struct ht_text *out)
 {
     ht_text_printf(out, "# Experiment files\n");
     ht_fields_print_reference(&ht_experiment_table, NULL, "Top level", "", out);
-    print_map_reference(&ht_experiment_table, NULL, "", out);
+    print_map_reference(&ht_experiment_table, "", out);
     ht_layers_print_reference(out);
 }
 

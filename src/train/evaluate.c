@@ -13,6 +13,12 @@ enum ht_split ht_evaluation_split(const struct ht_dataset *d)
     return d->count[HT_VALIDATION] ? HT_VALIDATION : HT_TRAIN;
 }
 
+const char *ht_split_name(enum ht_split split)
+{
+    static const char *const names[HT_N_SPLITS] = {"train", "validation", "test"};
+    return names[split];
+}
+
 static size_t smaller(size_t a, size_t b)
 {
     return a < b ? a : b;

@@ -37,5 +37,6 @@ enum ht_status ht_evaluate_parity(struct ht_parity *ret, struct ht_network *netw
 
 /* The test part, or where there is none validation, or training. */
 enum ht_split ht_evaluation_split(const struct ht_dataset *d);
+const char *ht_split_name(enum ht_split split); /* static: "train", "validation", "test" */
 
 #endif

@@ -20,41 +20,27 @@ enum ht_status ht_export_check_format(const char *format, struct ht_error *err)
                    near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
 }
 
-enum ht_status ht_export_model(struct ht_export_report *ret, struct ht_session *s, const char *path,
-                               struct ht_error *err)
+enum ht_status ht_export_model(struct ht_export_report *ret, const struct ht_experiment *e,
+                               const struct ht_model *model, const struct ht_objective *objective,
+                               struct ht_network *network, const struct ht_dataset *d,
+                               double validation_score, const char *path, struct ht_error *err)
 {
-    static const char *const splits[] = {"train", "validation", "test"};
     struct ht_qmodel *lowered = NULL, *loaded = NULL;
-    struct ht_network network = {0};
     struct ht_kernels kernels;
-    struct ht_evaluation validation = {.score = NAN};
-    const enum ht_split split = ht_evaluation_split(s->dataset);
+    const enum ht_split split = ht_evaluation_split(d);
     memset(ret, 0, sizeof *ret);
-    ret->split = splits[split];
-    if (!s->model->quantized)
-        return ht_fail(err, HT_ERR_CONFIG, "%s is a float32 network: it has no integer form",
-                       s->experiment->name);
-    if (s->float_stage)
-        return ht_fail(
-            err, HT_ERR_CONFIG,
-            "%s: this checkpoint is of the float32 stage, quantization starts after epoch "
-            "%d (quant.start_epoch); train on with --resume",
-            s->experiment->name, s->experiment->quant.start_epoch);
+    ret->split = ht_split_name(split);
     enum ht_status status = ht_run_kernels(&kernels, err);
     if (status == HT_OK)
-        status = ht_network_init(&network, s->model, &s->objective, 256, true, false, err);
-    if (status == HT_OK && s->dataset->count[HT_VALIDATION])
-        ht_evaluate(&validation, &network, &s->objective, s->dataset, HT_VALIDATION);
-    if (status == HT_OK)
-        status = ht_run_lower(&lowered, s->experiment, s->model, &s->objective, s->dataset,
-                              validation.score, err);
+        status = ht_run_lower(&lowered, e, model, objective, d, validation_score, err);
     if (status == HT_OK)
         status = ht_qmodel_save(lowered, path, err);
+    /* What is checked is the file that ships, read back. */
     if (status == HT_OK)
         status = ht_qmodel_load(&loaded, path, err);
     if (status == HT_OK)
-        status = ht_evaluate_parity(&ret->parity, &network, loaded, &s->objective, &kernels,
-                                    s->dataset, split, err);
+        status =
+            ht_evaluate_parity(&ret->parity, network, loaded, objective, &kernels, d, split, err);
     if (status == HT_OK) {
         ret->model_bytes = ht_qmodel_bytes(loaded);
         if (ret->parity.mismatched_outputs)
@@ -64,8 +50,32 @@ enum ht_status ht_export_model(struct ht_export_report *ret, struct ht_session *
                              ret->parity.mismatched_outputs, ret->parity.outputs_compared,
                              ret->parity.first_mismatch);
     }
-    ht_network_finish(&network);
     ht_qmodel_destroy(lowered);
     ht_qmodel_destroy(loaded);
+    return status;
+}
+
+enum ht_status ht_export_session(struct ht_export_report *ret, struct ht_session *s,
+                                 const char *path, struct ht_error *err)
+{
+    struct ht_network network = {0};
+    struct ht_evaluation validation = {.score = NAN};
+    if (!s->model->quantized)
+        return ht_fail(err, HT_ERR_CONFIG, "%s is a float32 network: it has no integer form",
+                       s->experiment->name);
+    if (s->float_stage)
+        return ht_fail(
+            err, HT_ERR_CONFIG,
+            "%s: this checkpoint is of the float32 stage, quantization starts after epoch "
+            "%d (quant.start_epoch); train on with --resume",
+            s->experiment->name, s->experiment->quant.start_epoch);
+    enum ht_status status =
+        ht_network_init(&network, s->model, &s->objective, 256, true, false, err);
+    if (status == HT_OK && s->dataset->count[HT_VALIDATION])
+        ht_evaluate(&validation, &network, &s->objective, s->dataset, HT_VALIDATION);
+    if (status == HT_OK)
+        status = ht_export_model(ret, s->experiment, s->model, &s->objective, &network, s->dataset,
+                                 validation.score, path, err);
+    ht_network_finish(&network);
     return status;
 }

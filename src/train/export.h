@@ -13,9 +13,16 @@ struct ht_export_report {
 /* HT_ERR_CONFIG for an unknown format (with the nearest name) and for those not built yet. */
 enum ht_status ht_export_check_format(const char *format, struct ht_error *err);
 
-/* Saves to path, reads the file back, and compares it with the fake-quant network over a whole
- * split. HT_ERR_THRESHOLD when an output differs; *ret is valid then too. */
-enum ht_status ht_export_model(struct ht_export_report *ret, struct ht_session *session,
-                               const char *path, struct ht_error *err);
+/* Lowers a trained model, saves it to path, reads the file back, and holds that against the
+ * fake-quant network (quantized, any batch) over a whole split. HT_ERR_THRESHOLD when an output
+ * differs; *ret is valid then too. */
+enum ht_status ht_export_model(struct ht_export_report *ret, const struct ht_experiment *e,
+                               const struct ht_model *model, const struct ht_objective *objective,
+                               struct ht_network *network, const struct ht_dataset *d,
+                               double validation_score, const char *path, struct ht_error *err);
+
+/* The same for a network from a checkpoint; HT_ERR_CONFIG if it is not a quantized one (yet). */
+enum ht_status ht_export_session(struct ht_export_report *ret, struct ht_session *session,
+                                 const char *path, struct ht_error *err);
 
 #endif

@@ -530,13 +530,3 @@ void ht_trainer_speed(const struct ht_trainer *t, double *seconds, double *sampl
     *seconds = t->seconds;
     *samples = t->samples;
 }
-
-size_t ht_trainer_bytes(const struct ht_trainer *t)
-{
-    size_t bytes = (t->model->params.n * 4 + t->model->state.n) * sizeof(ht_real);
-    for (int form = 0; form < N_FORMS; form++) {
-        bytes += t->train[form].graph ? ht_graph_bytes(t->train[form].graph) : 0;
-        bytes += t->evaluation[form].graph ? ht_graph_bytes(t->evaluation[form].graph) : 0;
-    }
-    return bytes;
-}

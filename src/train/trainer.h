@@ -66,6 +66,5 @@ const struct ht_progress_state *ht_trainer_state(const struct ht_trainer *t);
 struct ht_network *ht_trainer_evaluation(const struct ht_trainer *t);
 /* Seconds and samples of training steps alone in this process (no validation, no checkpoints). */
 void ht_trainer_speed(const struct ht_trainer *t, double *seconds, double *samples);
-size_t ht_trainer_bytes(const struct ht_trainer *t); /* graphs, parameters, optimizer */
 
 #endif
