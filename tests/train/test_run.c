@@ -1,6 +1,8 @@
 /* Checkpoints and whole runs through the C interface. */
 #include "train_support.h"
 
+#include "train/session.h"
+
 #include <math.h>
 
 #include "train/checkpoint.h"
@@ -147,6 +149,20 @@ Test(run, both_paths_score_alike_and_no_output_differs)
         ASSERT_OK(ht_evaluate_integer(&v, m, &o, &kernels, d, HT_TEST, &f.err), f.err);
         cr_assert_eq(v.score, r.integer_score);
         cr_assert_eq(v.n, 18);
+        /* The gate sees a single bias of the last layer that is off by one: in every sample. */
+        struct ht_session session;
+        struct ht_network network = {0};
+        struct ht_parity p;
+        ASSERT_OK(ht_session_from_checkpoint(&session, r.run_dir, &f.err), f.err);
+        ASSERT_OK(ht_network_init(&network, session.model, &o, 7, true, false, &f.err), f.err);
+        ASSERT_OK(ht_evaluate_parity(&p, &network, m, &o, &kernels, d, HT_TEST, &f.err), f.err);
+        cr_assert_eq(p.mismatched_outputs, 0);
+        m->layers[m->n_layers - 1].bias[0]++;
+        ASSERT_OK(ht_evaluate_parity(&p, &network, m, &o, &kernels, d, HT_TEST, &f.err), f.err);
+        cr_assert_eq(p.mismatched_outputs, 18);
+        cr_assert_eq(p.first_mismatch, d->index[HT_TEST][0]);
+        ht_network_finish(&network);
+        ht_session_finish(&session);
         ASSERT_OK(ht_run_result_read(&read, r.run_dir, &f.err), f.err);
         cr_assert_eq(read.score, r.score);
         cr_assert_str_eq(read.model_path, r.model_path);
