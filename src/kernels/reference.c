@@ -23,6 +23,21 @@ static void pack(const struct ht_kernel_weights *w, void *packed)
     bytes[size - 1] = 0;
 }
 
+/* Codes of 8 bits are the levels' bytes. */
+static void pack_levels(const struct ht_kernel_weights *w, size_t row, size_t rows,
+                        const int8_t *levels, void *packed, int32_t *sums)
+{
+    uint8_t *bytes = packed;
+    memcpy(bytes + row * w->k, levels, rows * w->k);
+    if (row + rows == w->n)
+        bytes[w->n * w->k] = 0;
+    for (size_t i = 0; i < rows; i++) {
+        sums[i] = 0;
+        for (size_t k = 0; k < w->k; k++)
+            sums[i] += levels[i * w->k + k];
+    }
+}
+
 /* value[i] = level - zero_point of the `count` codes from `first`; fits: both are within +-255. */
 static void unpack(const struct ht_kernel_weights *w, const uint8_t *packed, size_t first,
                    size_t count, int zero_point, int16_t *value)
@@ -96,9 +111,10 @@ static void dense_column(const struct ht_kernel_dense *d, size_t row, size_t row
 
 static void dense(const struct ht_kernel_dense *d)
 {
+    const size_t end = d->columns ? d->column + d->columns : d->weights->n;
     for (size_t row = 0; row < d->m; row += BLOCK_M) {
         const size_t rows = d->m - row < BLOCK_M ? d->m - row : BLOCK_M;
-        for (size_t column = 0; column < d->weights->n; column++)
+        for (size_t column = d->column; column < end; column++)
             dense_column(d, row, rows, column);
     }
 }
@@ -128,6 +144,7 @@ void ht_kernels_install_c(struct ht_kernels *k)
         .isa = "c",
         .packed_size = packed_size,
         .pack = pack,
+        .pack_levels = pack_levels,
         .dense = dense,
         .quantize = quantize,
         .lookup = lookup,

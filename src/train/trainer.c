@@ -358,6 +358,19 @@ static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *netwo
     return check_network(t, err);
 }
 
+enum ht_status ht_trainer_step(struct ht_trainer *t, struct ht_error *err)
+{
+    const int form = form_of_epoch(t, t->state.epoch);
+    enum ht_status status = need_networks(t, form, err);
+    if (status != HT_OK)
+        return status;
+    if (t->state.step == 0)
+        ht_dataset_shuffle(t->d, t->e->seed, 0, t->order);
+    status = train_batch(t, &t->train[form], err);
+    t->state.batch %= batches_per_epoch(t);
+    return status;
+}
+
 static void report(const struct ht_trainer *t, const struct ht_train_hooks *hooks,
                    struct ht_train_event *event)
 {

@@ -56,6 +56,10 @@ enum ht_status ht_trainer_resume(struct ht_trainer *t, const struct ht_train_hoo
 enum ht_status ht_trainer_run(struct ht_trainer *t, const struct ht_train_hooks *hooks,
                               struct ht_error *err);
 
+/* One optimizer step on the next batch of a new trainer, from the first batch again after the last
+ * one; no validation and no files. For measurements. */
+enum ht_status ht_trainer_step(struct ht_trainer *t, struct ht_error *err);
+
 /* Takes the parameters of the best checkpoint. */
 enum ht_status ht_trainer_restore_best(struct ht_trainer *t, struct ht_error *err);
 
