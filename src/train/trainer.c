@@ -33,6 +33,7 @@ struct ht_trainer {
     struct ht_model *model;
     struct ht_optimizer *optimizer;
     struct ht_schedule schedule;
+    struct ht_pool *pool; /* NULL: one thread */
     struct ht_network train[N_FORMS], evaluation[N_FORMS]; /* made when first needed */
     uint32_t *order;                                       /* [training samples] of the epoch */
     struct ht_progress_state state;
@@ -84,8 +85,7 @@ static void run_file(const struct ht_trainer *t, const char *name, char path[HT_
     snprintf(path, HT_PATH_LENGTH + 64, "%s/checkpoints/%s.h5", t->run_dir, name);
 }
 
-/* x - x is 0 for every number and NaN for the rest; no early exit, so that it vectorizes: this runs
- * after each step. */
+/* x - x is 0 for every number and NaN for the rest; no early exit, so that it vectorizes. */
 static bool all_finite(const ht_real *x, size_t n)
 {
     int bad = 0;
@@ -110,12 +110,9 @@ static enum ht_status diverged(const struct ht_trainer *t, const char *what, int
 }
 
 /* Infinite weights and statistics can hide behind a clamp while the loss stays finite. */
-static enum ht_status check_network(const struct ht_trainer *t, struct ht_error *err)
+static enum ht_status check_state(const struct ht_trainer *t, struct ht_error *err)
 {
-    const struct ht_model *m = t->model;
-    if (!all_finite(m->params.value, m->params.n))
-        return diverged(t, "a parameter", t->state.step, err);
-    if (!all_finite(m->state.value, m->state.n))
+    if (!all_finite(t->model->state.value, t->model->state.n))
         return diverged(t, "a batchnorm statistic or range", t->state.step, err);
     return HT_OK;
 }
@@ -127,7 +124,9 @@ static enum ht_status check_finite(const struct ht_trainer *t, struct ht_error *
     for (int i = 0; i < t->optimizer->n_slots; i++)
         if (!all_finite(t->optimizer->slots[i], t->model->params.n))
             return diverged(t, "the optimizer's state", t->state.step, err);
-    return check_network(t, err);
+    if (!all_finite(t->model->params.value, t->model->params.n))
+        return diverged(t, "a parameter", t->state.step, err);
+    return check_state(t, err);
 }
 
 static enum ht_status save_as(const struct ht_trainer *t, const char *name, struct ht_error *err)
@@ -345,17 +344,16 @@ static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *netwo
     if (!isfinite(loss))
         return diverged(t, "the loss", t->state.step + 1, err);
     ht_graph_backward(network->graph, &run);
-    t->gradient_norm = ht_gradient_norm(&t->model->params);
+    const struct ht_optimizer_result result = ht_optimizer_step(
+        t->optimizer, ht_schedule_rate(&t->schedule, where), e->train.clip_norm, t->pool);
+    t->gradient_norm = result.gradient_norm;
     if (!isfinite(t->gradient_norm))
         return diverged(t, "the gradient", t->state.step + 1, err);
-    if (e->train.clip_norm > 0 && t->gradient_norm > e->train.clip_norm)
-        ht_gradient_scale(&t->model->params, e->train.clip_norm / t->gradient_norm);
-    ht_optimizer_step(t->optimizer, ht_schedule_rate(&t->schedule, where));
     t->state.loss_sum += loss * (double)count;
     t->state.batch++;
     t->state.step++;
     t->samples += (double)count;
-    return check_network(t, err);
+    return result.finite ? check_state(t, err) : diverged(t, "a parameter", t->state.step, err);
 }
 
 enum ht_status ht_trainer_step(struct ht_trainer *t, struct ht_error *err)
