@@ -73,6 +73,35 @@ HT_INLINE vint v_splat_byte(int x)
     return _mm256_set1_epi8((char)x);
 }
 
+/* The 16 bytes at p and p + stride side by side. */
+HT_INLINE vint v_load_quads(const uint8_t *p, size_t stride)
+{
+    const __m128i low = _mm_loadu_si128((const __m128i *)(const void *)p);
+    const __m128i high = _mm_loadu_si128((const __m128i *)(const void *)(p + stride));
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+}
+
+/* Of each 16 bytes the first (last) two words of a and b, in turn. */
+HT_INLINE vint v_interleave_low32(vint a, vint b)
+{
+    return _mm256_unpacklo_epi32(a, b);
+}
+
+HT_INLINE vint v_interleave_high32(vint a, vint b)
+{
+    return _mm256_unpackhi_epi32(a, b);
+}
+
+HT_INLINE vint v_interleave_low64(vint a, vint b)
+{
+    return _mm256_unpacklo_epi64(a, b);
+}
+
+HT_INLINE vint v_interleave_high64(vint a, vint b)
+{
+    return _mm256_unpackhi_epi64(a, b);
+}
+
 /* 4 bytes to all lanes. */
 HT_INLINE vint v_splat4(const uint8_t *p)
 {
@@ -167,6 +196,13 @@ HT_INLINE vint v_dot(vint sum, vint a, vint w)
     v_keep(&sum);
     return sum;
 #endif
+}
+
+/* Each lane: sum + its 4 int8; pairs of them cannot saturate. */
+HT_INLINE vint v_add_groups(vint sum, vint w)
+{
+    const vint pairs = _mm256_maddubs_epi16(v_splat_byte(1), w);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
 HT_INLINE int32_t v_sum(vint a)

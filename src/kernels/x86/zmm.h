@@ -62,6 +62,39 @@ HT_INLINE vint v_splat_byte(int x)
     return _mm512_set1_epi8((char)x);
 }
 
+/* The 16 bytes at p, p + stride, ... side by side; by masks, which leaves the shuffles free. */
+HT_INLINE vint v_load_quads(const uint8_t *p, size_t stride)
+{
+    const __m128i *q[4];
+    for (size_t i = 0; i < 4; i++)
+        q[i] = (const __m128i *)(const void *)(p + i * stride);
+    vint v = _mm512_castsi128_si512(_mm_loadu_si128(q[0]));
+    v = _mm512_mask_broadcast_i32x4(v, 0x00f0, _mm_loadu_si128(q[1]));
+    v = _mm512_mask_broadcast_i32x4(v, 0x0f00, _mm_loadu_si128(q[2]));
+    return _mm512_mask_broadcast_i32x4(v, 0xf000, _mm_loadu_si128(q[3]));
+}
+
+/* Of each 16 bytes the first (last) two words of a and b, in turn. */
+HT_INLINE vint v_interleave_low32(vint a, vint b)
+{
+    return _mm512_unpacklo_epi32(a, b);
+}
+
+HT_INLINE vint v_interleave_high32(vint a, vint b)
+{
+    return _mm512_unpackhi_epi32(a, b);
+}
+
+HT_INLINE vint v_interleave_low64(vint a, vint b)
+{
+    return _mm512_unpacklo_epi64(a, b);
+}
+
+HT_INLINE vint v_interleave_high64(vint a, vint b)
+{
+    return _mm512_unpackhi_epi64(a, b);
+}
+
 /* 4 bytes to all lanes. */
 HT_INLINE vint v_splat4(const uint8_t *p)
 {
@@ -144,6 +177,12 @@ HT_INLINE void v_keep(vint *v)
 HT_INLINE vint v_dot(vint sum, vint a, vint w)
 {
     return _mm512_dpbusd_epi32(sum, a, w);
+}
+
+/* Each lane: sum + its 4 int8. */
+HT_INLINE vint v_add_groups(vint sum, vint w)
+{
+    return v_dot(sum, v_splat_byte(1), w);
 }
 
 HT_INLINE int32_t v_sum(vint a)
