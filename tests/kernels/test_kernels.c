@@ -549,6 +549,69 @@ Test(kernels, quantize_equals_the_definition)
         }
 }
 
+/* Any number: random bits, so also subnormal ones, infinities and NaN. */
+static float any_float(void)
+{
+    const uint32_t bits = (uint32_t)below(1ull << 32);
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* On or beside a midpoint (or a level) times the scale: where a product with the reciprocal and the
+ * division differ. Some are just anything. */
+static float edge(float scale, const struct ht_kernel_quantizer *q)
+{
+    if (below(16) == 0)
+        return any_float();
+    float x = scale * (0.5f * (float)between(2 * q->lo - 3, 2 * q->hi + 3));
+    for (int steps = between(-3, 3); steps != 0; steps += steps < 0 ? 1 : -1)
+        x = nextafterf(x, steps < 0 ? -INFINITY : INFINITY);
+    return below(8) ? x : scale * (float)between(q->lo * 1000, q->hi * 1000) / 1000.0f;
+}
+
+static void check_quantize(const struct ht_kernels *c, const struct ht_kernels *other,
+                           const float *x, size_t n, float scale,
+                           const struct ht_kernel_quantizer *q)
+{
+    uint8_t expected[1000];
+    struct guarded levels = guarded_new(n);
+    c->quantize(x, n, scale, q, expected);
+    other->quantize(x, n, scale, q, levels.data);
+    for (size_t i = 0; i < n; i++)
+        cr_assert_eq(levels.data[i], expected[i], "%s: %a / %a = %a: %d, not %d", other->isa,
+                     (double)x[i], (double)scale, (double)(x[i] / scale), levels.data[i],
+                     expected[i]);
+    guarded_finish(&levels, other->isa);
+}
+
+Test(kernels, quantize_of_edges_at_every_scale)
+{
+    static const float special[] = {0x1p-149f, 0x1p-130f, 0x1p-128f, 0x1.000002p-128f,
+                                    0x1p-127f, FLT_MIN,   0x1p126f,  0x1.000002p126f,
+                                    0x1p127f,  FLT_MAX,   INFINITY,  NAN,
+                                    0.0f,      -0.0f,     -1.0f,     0x1p-30f};
+    enum { N_SPECIAL = sizeof special / sizeof special[0] };
+    struct ht_kernels kernels[33];
+    const size_t count = all_kernels(kernels);
+    float x[1000];
+    for (size_t c = 0; c < 3000; c++) {
+        const struct ht_kernel_quantizer *q = &quantizers[below(below(3) ? 4 : N_QUANTIZERS)];
+        const size_t n = c % 3 ? (size_t)between(1, 300) : 1000;
+        float scale = ldexpf(1.0f + (float)below(1u << 23) * 0x1p-23f, between(-30, 4));
+        if (c % 5 == 0)
+            scale = special[below(N_SPECIAL)];
+        else if (c % 5 == 1)
+            scale = any_float();
+        /* Many blocks with one hard number each, and blocks full of them. */
+        const uint64_t every = below(2) ? 1 : 60;
+        for (size_t i = 0; i < n; i++)
+            x[i] = below(every) ? 0.3f * scale : edge(scale, q);
+        for (size_t k = 1; k < count; k++)
+            check_quantize(&kernels[0], &kernels[k], x, n, scale, q);
+    }
+}
+
 /* FBGEMM's example: a product with the reciprocal gives another level than the division. */
 Test(kernels, quantize_divides)
 {

@@ -4,6 +4,7 @@
 #define HT_KERNELS_X86_YMM_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -100,6 +101,11 @@ HT_INLINE vint v_interleave_low64(vint a, vint b)
 HT_INLINE vint v_interleave_high64(vint a, vint b)
 {
     return _mm256_unpackhi_epi64(a, b);
+}
+
+HT_INLINE vint v_splat16(int x)
+{
+    return _mm256_set1_epi16((short)x);
 }
 
 /* 4 bytes to all lanes. */
@@ -217,7 +223,7 @@ HT_INLINE vfloat v_to_float(vint a)
     return _mm256_cvtepi32_ps(a);
 }
 
-/* Half to even. */
+/* Half to even; the least int32 where a is NaN or out of range. */
 HT_INLINE vint v_to_int(vfloat a)
 {
     return _mm256_cvtps_epi32(a);
@@ -248,7 +254,7 @@ HT_INLINE vfloat v_quotient(vfloat a, vfloat b)
     return _mm256_div_ps(a, b);
 }
 
-/* b where a is NaN. */
+/* b where a or b is NaN. */
 HT_INLINE vfloat v_max(vfloat a, vfloat b)
 {
     return _mm256_max_ps(a, b);
@@ -257,6 +263,37 @@ HT_INLINE vfloat v_max(vfloat a, vfloat b)
 HT_INLINE vfloat v_min(vfloat a, vfloat b)
 {
     return _mm256_min_ps(a, b);
+}
+
+/* a * b + c; whether the product is rounded is open. */
+HT_INLINE vfloat v_roughly(vfloat a, vfloat b, vfloat c)
+{
+    return _mm256_add_ps(_mm256_mul_ps(a, b), c);
+}
+
+/* sum | a ^ b */
+HT_INLINE vint v_or_difference(vint sum, vint a, vint b)
+{
+    return _mm256_or_si256(sum, _mm256_xor_si256(a, b));
+}
+
+HT_INLINE bool v_any(vint a)
+{
+    return !_mm256_testz_si256(a, a);
+}
+
+/* The lanes of 4 vectors less `least` as bytes, clamped to 0..255; least in all 16-bit numbers. */
+HT_INLINE vint v_pack_bytes(const vint v[4], vint least)
+{
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i first = _mm256_subs_epi16(_mm256_packs_epi32(v[0], v[1]), least);
+    const __m256i second = _mm256_subs_epi16(_mm256_packs_epi32(v[2], v[3]), least);
+    return _mm256_permutevar8x32_epi32(_mm256_packus_epi16(first, second), order);
+}
+
+HT_INLINE vint v_add_bytes(vint a, vint b)
+{
+    return _mm256_add_epi8(a, b);
 }
 
 HT_INLINE vfloat v_floor(vfloat a)
