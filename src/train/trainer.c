@@ -17,6 +17,7 @@
 #include "train/evaluate.h"
 #include "train/metrics.h"
 #include "train/network.h"
+#include "train/run.h"
 #include "train/setup.h"
 
 #define EVALUATION_BATCH 256
@@ -33,6 +34,7 @@ struct ht_trainer {
     struct ht_model *model;
     struct ht_optimizer *optimizer;
     struct ht_schedule schedule;
+    struct ht_kernels kernels;
     struct ht_pool *pool; /* NULL: one thread */
     struct ht_network train[N_FORMS], evaluation[N_FORMS]; /* made when first needed */
     uint32_t *order;                                       /* [training samples] of the epoch */
@@ -66,15 +68,18 @@ static int last_form(const struct ht_trainer *t)
     return form_of_epoch(t, t->state.epoch > 0 ? t->state.epoch - 1 : 0);
 }
 
+/* Evaluation goes through float products: what is compared with the integer engine has nothing in
+ * common with it. */
 static enum ht_status need_networks(struct ht_trainer *t, int form, struct ht_error *err)
 {
     enum ht_status status = HT_OK;
     if (!t->train[form].graph)
         status = ht_network_init(&t->train[form], t->model, &t->objective,
-                                 (size_t)t->e->train.batch, form == QUANTIZED, true, err);
+                                 (size_t)t->e->train.batch, form == QUANTIZED, true,
+                                 ht_network_training_kernels(&t->kernels), err);
     if (status == HT_OK && !t->evaluation[form].graph)
         status = ht_network_init(&t->evaluation[form], t->model, &t->objective, EVALUATION_BATCH,
-                                 form == QUANTIZED, false, err);
+                                 form == QUANTIZED, false, NULL, err);
     return status;
 }
 
@@ -288,8 +293,8 @@ enum ht_status ht_trainer_create(struct ht_trainer **ret, const struct ht_experi
     ht_text_printf(&t->resolved, "# data: sha256 %s\n", dataset->hash);
     ht_experiment_print_training(experiment, &t->resolved);
     t->order = ht_calloc(dataset->count[HT_TRAIN], sizeof *t->order);
-    enum ht_status status = HT_OK;
-    if (!t->order || t->resolved.failed)
+    enum ht_status status = ht_run_kernels(&t->kernels, err);
+    if (status == HT_OK && (!t->order || t->resolved.failed))
         status = ht_fail_memory(err);
     if (status == HT_OK)
         status = ht_objective_init(&t->objective, experiment, dataset, err);
@@ -334,7 +339,10 @@ static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *netwo
         (double)t->state.epoch + (double)t->state.batch / (double)batches_per_epoch(t);
     const struct ht_augment augment = {e->data.augment.shift, e->data.augment.rotation};
     const bool augmented = augment.shift != 0 || augment.rotation != 0;
-    struct ht_run run = {.mode = HT_MODE_TRAIN, .seed = e->seed, .step = (uint64_t)t->state.step};
+    struct ht_run run = {.mode = HT_MODE_TRAIN,
+                         .seed = e->seed,
+                         .step = (uint64_t)t->state.step,
+                         .pool = t->pool};
     run.freeze_batchnorm = ht_experiment_quantized(e) &&
                            t->state.epoch >= e->train.epochs - e->quant.freeze_batchnorm_epochs;
     ht_network_load(network, &t->objective, t->d, t->order + at, count, augmented ? &augment : NULL,
