@@ -24,8 +24,8 @@ unsigned ht_pool_threads(const struct ht_pool *p);
 
 /* Calls work(user, part) once for each part 0..parts - 1, the caller taking part in it, and returns
  * when all are done; what they wrote is then visible to the caller. Allocates nothing. Which thread
- * takes which part is not fixed. p NULL, one part, or a pool that is busy with another caller's run:
- * all parts in order on the calling thread. work must not run the same pool. */
+ * takes which part is not fixed. p NULL, one part, or a pool that is busy with another caller's
+ * run: all parts in order on the calling thread. work must not run the same pool. */
 typedef void (*ht_pool_work)(void *user, size_t part);
 void ht_pool_run(struct ht_pool *p, size_t parts, ht_pool_work work, void *user);
 

@@ -186,13 +186,14 @@ static void x_rows(void *user, size_t part)
              k->x + at);
 }
 
-/* Gradients of some outputs' weights, and on through their quantizer while they are in the cache. */
+/* Gradients of some outputs' weights, and on through their quantizer while they are in the cache.
+ */
 static void weights_of_columns(void *user, size_t part)
 {
     const struct work *k = user;
     const struct ht_node *n = k->n, *x = n->in[HT_QD_X];
     struct ht_node *w = n->in[HT_QD_W];
-    const size_t first = part * HT_QD_COLUMNS, end = ht_qd_end(part, HT_QD_COLUMNS, n->cols);
+    const size_t first = part * HT_QD_WEIGHTS, end = ht_qd_end(part, HT_QD_WEIGHTS, n->cols);
     ht_real *grad = (w->absorbed ? w->in[0]->grad : w->grad) + first * x->cols;
     ht_gemm(true, false, end - first, x->cols, n->rows, x->scale[0], k->dv + first, n->cols, k->x,
             x->cols, w->absorbed ? 0 : ht_grad_beta(n, HT_QD_W), grad, x->cols);
@@ -231,7 +232,7 @@ static void input_part(void *user, size_t part)
     const struct work *k = user;
     const struct ht_node *n = k->n;
     struct ht_node *x = n->in[HT_QD_X];
-    const size_t first = part * HT_QD_COLUMNS, end = ht_qd_end(part, HT_QD_COLUMNS, x->cols);
+    const size_t first = part * HT_QD_INPUTS, end = ht_qd_end(part, HT_QD_INPUTS, x->cols);
     ht_gemm(false, false, n->rows, end - first, n->cols, 1, k->dv, n->cols, k->w + first, x->cols,
             ht_grad_beta(n, HT_QD_X), x->grad + first, x->cols);
 }
@@ -247,7 +248,7 @@ void ht_qd_backward(struct ht_node *n, const struct ht_run *run)
     if (w->needs_grad) {
         if (kernels)
             for_rows(&k, x_rows);
-        for_columns(&k, weights_of_columns);
+        ht_pool_run(run->pool, ht_qd_parts(n->cols, HT_QD_WEIGHTS), weights_of_columns, (void *)&k);
         if (w->absorbed)
             ht_fake_quant_backward_scales(w, k.scale_sums);
     }
@@ -256,5 +257,5 @@ void ht_qd_backward(struct ht_node *n, const struct ht_run *run)
     for_rows(&k, scale_rows);
     if (kernels)
         for_columns(&k, w_of_columns);
-    ht_pool_run(run->pool, ht_qd_parts(x->cols, HT_QD_COLUMNS), input_part, (void *)&k);
+    ht_pool_run(run->pool, ht_qd_parts(x->cols, HT_QD_INPUTS), input_part, (void *)&k);
 }

@@ -35,7 +35,7 @@ struct ht_trainer {
     struct ht_optimizer *optimizer;
     struct ht_schedule schedule;
     struct ht_kernels kernels;
-    struct ht_pool *pool; /* NULL: one thread */
+    struct ht_pool *pool;                                  /* NULL: one thread */
     struct ht_network train[N_FORMS], evaluation[N_FORMS]; /* made when first needed */
     uint32_t *order;                                       /* [training samples] of the epoch */
     struct ht_progress_state state;
@@ -74,9 +74,9 @@ static enum ht_status need_networks(struct ht_trainer *t, int form, struct ht_er
 {
     enum ht_status status = HT_OK;
     if (!t->train[form].graph)
-        status = ht_network_init(&t->train[form], t->model, &t->objective,
-                                 (size_t)t->e->train.batch, form == QUANTIZED, true,
-                                 ht_network_training_kernels(&t->kernels), err);
+        status =
+            ht_network_init(&t->train[form], t->model, &t->objective, (size_t)t->e->train.batch,
+                            form == QUANTIZED, true, ht_network_training_kernels(&t->kernels), err);
     if (status == HT_OK && !t->evaluation[form].graph)
         status = ht_network_init(&t->evaluation[form], t->model, &t->objective, EVALUATION_BATCH,
                                  form == QUANTIZED, false, NULL, err);
@@ -339,10 +339,8 @@ static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *netwo
         (double)t->state.epoch + (double)t->state.batch / (double)batches_per_epoch(t);
     const struct ht_augment augment = {e->data.augment.shift, e->data.augment.rotation};
     const bool augmented = augment.shift != 0 || augment.rotation != 0;
-    struct ht_run run = {.mode = HT_MODE_TRAIN,
-                         .seed = e->seed,
-                         .step = (uint64_t)t->state.step,
-                         .pool = t->pool};
+    struct ht_run run = {
+        .mode = HT_MODE_TRAIN, .seed = e->seed, .step = (uint64_t)t->state.step, .pool = t->pool};
     run.freeze_batchnorm = ht_experiment_quantized(e) &&
                            t->state.epoch >= e->train.epochs - e->quant.freeze_batchnorm_epochs;
     ht_network_load(network, &t->objective, t->d, t->order + at, count, augmented ? &augment : NULL,
