@@ -37,6 +37,14 @@ static inline ht_real ht_grad_beta(const struct ht_node *n, int i)
     return n->first_grad[i] ? (ht_real)0 : (ht_real)1;
 }
 
+/* For an op that has just completed rows of the gradient of in[i], a parameter. */
+static inline void ht_gradient_ready(const struct ht_run *run, const struct ht_node *n, int i,
+                                     size_t row, size_t rows)
+{
+    if (run->gradient_ready && n->last_grad[i] && !n->in[i]->op)
+        run->gradient_ready(run->user, n->in[i], row, rows);
+}
+
 /* Sets n to the shape of in[0]; the usual infer of an element-wise op. */
 enum ht_status ht_infer_like_input(struct ht_node *n, struct ht_error *err);
 

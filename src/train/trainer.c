@@ -329,29 +329,62 @@ void ht_trainer_destroy(struct ht_trainer *t)
 
 /* --- the loop --- */
 
+_Static_assert(HT_READY_ROWS == HT_OPTIMIZER_ROWS, "what backward tells is what a step takes");
+
+static void update_rows(void *user, const struct ht_node *param, size_t row, size_t rows)
+{
+    ht_optimizer_update_rows(user, (size_t)param->span, row, rows);
+}
+
+static struct ht_run training_run(const struct ht_trainer *t)
+{
+    const struct ht_experiment *e = t->e;
+    struct ht_run run = {.mode = HT_MODE_TRAIN,
+                         .seed = e->seed,
+                         .step = (uint64_t)t->state.step,
+                         .pool = t->pool,
+                         .user = t->optimizer};
+    run.freeze_batchnorm = ht_experiment_quantized(e) &&
+                           t->state.epoch >= e->train.epochs - e->quant.freeze_batchnorm_epochs;
+    if (e->train.clip_norm == 0) /* else all gradients come before the first change */
+        run.gradient_ready = update_rows;
+    return run;
+}
+
+static double learning_rate(const struct ht_trainer *t)
+{
+    const double batches = (double)batches_per_epoch(t);
+    return ht_schedule_rate(&t->schedule,
+                            (double)t->state.epoch + (double)t->state.batch / batches);
+}
+
+static struct ht_optimizer_result
+backward_and_step(struct ht_trainer *t, struct ht_network *network, const struct ht_run *run)
+{
+    if (run->gradient_ready)
+        ht_optimizer_begin(t->optimizer, learning_rate(t));
+    ht_graph_backward(network->graph, run);
+    if (run->gradient_ready)
+        return ht_optimizer_end(t->optimizer, t->pool);
+    return ht_optimizer_step(t->optimizer, learning_rate(t), t->e->train.clip_norm, t->pool);
+}
+
 static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *network,
                                   struct ht_error *err)
 {
     const struct ht_experiment *e = t->e;
     const size_t n = t->d->count[HT_TRAIN], at = (size_t)t->state.batch * (size_t)e->train.batch;
     const size_t count = n - at < (size_t)e->train.batch ? n - at : (size_t)e->train.batch;
-    const double where =
-        (double)t->state.epoch + (double)t->state.batch / (double)batches_per_epoch(t);
     const struct ht_augment augment = {e->data.augment.shift, e->data.augment.rotation};
     const bool augmented = augment.shift != 0 || augment.rotation != 0;
-    struct ht_run run = {
-        .mode = HT_MODE_TRAIN, .seed = e->seed, .step = (uint64_t)t->state.step, .pool = t->pool};
-    run.freeze_batchnorm = ht_experiment_quantized(e) &&
-                           t->state.epoch >= e->train.epochs - e->quant.freeze_batchnorm_epochs;
+    const struct ht_run run = training_run(t);
     ht_network_load(network, &t->objective, t->d, t->order + at, count, augmented ? &augment : NULL,
                     e->seed, (uint64_t)t->state.epoch);
     ht_graph_forward(network->graph, &run);
     const double loss = (double)network->loss->value[0];
     if (!isfinite(loss))
         return diverged(t, "the loss", t->state.step + 1, err);
-    ht_graph_backward(network->graph, &run);
-    const struct ht_optimizer_result result = ht_optimizer_step(
-        t->optimizer, ht_schedule_rate(&t->schedule, where), e->train.clip_norm, t->pool);
+    const struct ht_optimizer_result result = backward_and_step(t, network, &run);
     t->gradient_norm = result.gradient_norm;
     if (!isfinite(t->gradient_norm))
         return diverged(t, "the gradient", t->state.step + 1, err);
