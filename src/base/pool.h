@@ -19,6 +19,9 @@ enum ht_status ht_pool_create(struct ht_pool **ret, unsigned threads, struct ht_
 /* NULL allowed. No run may be under way. */
 void ht_pool_destroy(struct ht_pool *p);
 
+/* CPUs that this process may use (its affinity), at least 1. */
+unsigned ht_pool_cpus(void);
+
 /* 1 for NULL. */
 unsigned ht_pool_threads(const struct ht_pool *p);
 

@@ -35,7 +35,7 @@ struct ht_trainer {
     struct ht_optimizer *optimizer;
     struct ht_schedule schedule;
     struct ht_kernels kernels;
-    struct ht_pool *pool;                                  /* NULL: one thread */
+    struct ht_pool *pool; /* made when a network needs it; NULL: one thread */
     struct ht_network train[N_FORMS], evaluation[N_FORMS]; /* made when first needed */
     uint32_t *order;                                       /* [training samples] of the epoch */
     struct ht_progress_state state;
@@ -68,12 +68,34 @@ static int last_form(const struct ht_trainer *t)
     return form_of_epoch(t, t->state.epoch > 0 ? t->state.epoch - 1 : 0);
 }
 
+/* Multiplications in a step from which on threads win more than it costs to wake them. */
+#define LARGE_STEP 2e8
+
+static double products_of_step(const struct ht_trainer *t)
+{
+    double weights = 0;
+    for (size_t i = 0; i < t->model->n_blocks; i++)
+        weights += (double)t->model->blocks[i].in * (double)t->model->blocks[i].out;
+    return 3 * weights * (double)t->e->train.batch;
+}
+
+static enum ht_status need_pool(struct ht_trainer *t, struct ht_error *err)
+{
+    unsigned threads;
+    enum ht_status status = ht_run_threads(&threads, err);
+    if (t->e->run.threads > 0)
+        threads = (unsigned)t->e->run.threads;
+    else if (products_of_step(t) < LARGE_STEP)
+        threads = 1;
+    return status == HT_OK && threads > 1 ? ht_pool_create(&t->pool, threads, err) : status;
+}
+
 /* Evaluation goes through float products: what is compared with the integer engine has nothing in
  * common with it. */
 static enum ht_status need_networks(struct ht_trainer *t, int form, struct ht_error *err)
 {
-    enum ht_status status = HT_OK;
-    if (!t->train[form].graph)
+    enum ht_status status = t->pool ? HT_OK : need_pool(t, err);
+    if (status == HT_OK && !t->train[form].graph)
         status =
             ht_network_init(&t->train[form], t->model, &t->objective, (size_t)t->e->train.batch,
                             form == QUANTIZED, true, ht_network_training_kernels(&t->kernels), err);
@@ -320,6 +342,7 @@ void ht_trainer_destroy(struct ht_trainer *t)
         ht_network_finish(&t->train[form]);
         ht_network_finish(&t->evaluation[form]);
     }
+    ht_pool_destroy(t->pool);
     ht_optimizer_destroy(t->optimizer);
     ht_model_destroy(t->model);
     ht_text_finish(&t->resolved);
