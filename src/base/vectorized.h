@@ -1,7 +1,7 @@
 /* Marks a loop that the compiler should vectorize: it is compiled for the oldest CPU of the
  * architecture and once more for AVX2, and the program's loader picks what the CPU has. Both give
  * the same bits: no multiplication is fused with an addition (-ffp-contract=off), and no sum is
- * reordered. */
+ * reordered. For static functions only: clang takes no other declaration before. */
 #ifndef HT_BASE_VECTORIZED_H
 #define HT_BASE_VECTORIZED_H
 

@@ -8,7 +8,7 @@
 
 #define LANES 16
 
-HT_VECTORIZED struct ht_range_stats ht_range_measure(const ht_real *x, size_t n)
+HT_VECTORIZED static struct ht_range_stats measure(const ht_real *x, size_t n)
 {
     ht_real min[LANES], max[LANES], sum[LANES];
     for (size_t j = 0; j < LANES; j++) {
@@ -36,6 +36,11 @@ HT_VECTORIZED struct ht_range_stats ht_range_measure(const ht_real *x, size_t n)
     }
     s.mean_abs /= (ht_real)n;
     return s;
+}
+
+struct ht_range_stats ht_range_measure(const ht_real *x, size_t n)
+{
+    return measure(x, n);
 }
 
 void ht_range_merge(struct ht_range_stats *stats, size_t n, const struct ht_range_stats *other,
