@@ -31,6 +31,12 @@ void ht_graph_destroy(struct ht_graph *g)
     ht_free(g);
 }
 
+void ht_graph_use_kernels(struct ht_graph *g, const struct ht_kernels *kernels)
+{
+    assert(g->n_nodes == 0);
+    g->kernels = kernels;
+}
+
 struct ht_node *ht_graph_fail(struct ht_graph *g, enum ht_status code, const char *msg)
 {
     if (g->status == HT_OK)
@@ -50,6 +56,7 @@ static struct ht_node *new_node(struct ht_graph *g)
     if (!n)
         return ht_graph_fail(g, HT_ERR_MEMORY, "out of memory");
     n->id = (int)g->n_nodes;
+    n->kernels = g->kernels;
     g->nodes[g->n_nodes++] = n;
     return n;
 }
@@ -95,6 +102,8 @@ struct ht_node *ht_graph_add(struct ht_graph *g, const struct ht_op *op, const v
     n->op = op;
     n->n_in = n_in;
     for (int i = 0; i < n_in; i++) {
+        if (in[i]->as_bytes && !(op->uses & (HT_OP_TAKES_BYTES | HT_OP_KEEPS_BYTES)))
+            return ht_graph_fail(g, HT_ERR_INTERNAL, "this op cannot read bytes");
         n->in[i] = in[i];
         n->needs_grad |= in[i]->needs_grad;
     }
@@ -112,9 +121,47 @@ struct ht_node *ht_graph_add(struct ht_graph *g, const struct ht_op *op, const v
     return n;
 }
 
+static bool has_reader(const struct ht_graph *g, const struct ht_node *n, const struct ht_node *but)
+{
+    for (size_t i = (size_t)n->id + 1; i < g->n_nodes; i++)
+        for (int k = 0; g->nodes[i] != but && k < g->nodes[i]->n_in; k++)
+            if (g->nodes[i]->in[k] == n)
+                return true;
+    return false;
+}
+
+/* reader: the one that may read it. */
+static bool can_be_bytes(const struct ht_graph *g, const struct ht_node *n,
+                         const struct ht_node *reader)
+{
+    if (!n->op || n->n_scale == 0 || n->keep || has_reader(g, n, reader))
+        return false;
+    if (n->op->uses & HT_OP_KEEPS_BYTES)
+        return can_be_bytes(g, n->in[0], n);
+    return (n->op->uses & HT_OP_MAKES_BYTES) != 0;
+}
+
+static void make_bytes(struct ht_node *n)
+{
+    n->as_bytes = true;
+    if (n->op->uses & HT_OP_KEEPS_BYTES)
+        make_bytes(n->in[0]);
+}
+
+bool ht_graph_as_bytes(struct ht_graph *g, struct ht_node *x, struct ht_node *w)
+{
+    if (!g->kernels || !x || !w || !can_be_bytes(g, x, NULL) || !can_be_bytes(g, w, NULL))
+        return false;
+    make_bytes(x);
+    make_bytes(w);
+    return true;
+}
+
 void ht_graph_keep(struct ht_graph *g, struct ht_node *n)
 {
-    if (n)
+    if (n && n->as_bytes)
+        ht_graph_fail(g, HT_ERR_INTERNAL, "cannot keep a value that is bytes");
+    else if (n)
         n->keep = true;
     else
         ht_graph_fail(g, HT_ERR_INTERNAL, "cannot keep a node that was not built");

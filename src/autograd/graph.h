@@ -8,7 +8,8 @@
  *
  * All tensors are matrices [rows, cols]; a batch is rows. A quantized tensor holds whole numbers
  * (level - zero_point) in value and its scale beside it: the real value is value * scale. Its
- * gradient is the one of the real value.
+ * gradient is the one of the real value. In a graph with kernels such a tensor may be bytes instead
+ * of whole numbers, where all its readers take them (ht_graph_as_bytes).
  */
 #ifndef HT_AUTOGRAD_GRAPH_H
 #define HT_AUTOGRAD_GRAPH_H
@@ -18,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/pool.h"
 #include "tensor/params.h"
 #include "tensor/real.h"
 
@@ -35,9 +37,11 @@ struct ht_run {
     enum ht_mode mode;
     uint64_t seed, step;   /* dropout masks: counter-based */
     bool freeze_batchnorm; /* TRAIN: use running statistics, do not update them */
+    struct ht_pool *pool;  /* NULL: one thread. The bits do not depend on it */
 };
 
 struct ht_op;
+struct ht_kernels; /* kernels/kernels.h */
 
 struct ht_node {
     const struct ht_op *op; /* NULL for a leaf */
@@ -51,6 +55,14 @@ struct ht_node {
     bool needs_grad; /* a parameter is upstream */
     bool keep;       /* value stays readable after forward */
     size_t n_scale;  /* quantized tensor: 1, or rows (weights per channel); else 0 */
+
+    /* Integer kernels, or NULL: products of whole numbers then go through floats. Same bits. */
+    const struct ht_kernels *kernels;
+    bool as_bytes;      /* quantized: `bytes` is there, `value` is not */
+    bool absorbed;      /* its reader also runs its backward: it gets no gradient */
+    bool signed_levels; /* as_bytes: levels are int8, else uint8 */
+    int zero_point;     /* as_bytes: level - zero_point is what value would hold */
+    ht_real *bytes;     /* as_bytes: [rows, cols] levels; ht_node_levels */
 
     ht_real *value; /* [rows, cols] */
     ht_real *grad;  /* [rows, cols], NULL unless needs_grad and planned for training */
@@ -72,6 +84,10 @@ struct ht_graph;
 struct ht_graph *ht_graph_create(size_t max_batch); /* NULL when out of memory */
 void ht_graph_destroy(struct ht_graph *g);
 
+/* Before anything is built: quantized layers may go through these kernels, which must outlive the
+ * graph. NULL changes nothing. */
+void ht_graph_use_kernels(struct ht_graph *g, const struct ht_kernels *kernels);
+
 /* Leaves. An input's value [batch, cols] is filled by the caller before forward. A parameter points
  * into `params`, which must outlive the graph; asking twice for a span gives the same node. */
 struct ht_node *ht_graph_input(struct ht_graph *g, size_t cols);
@@ -82,6 +98,16 @@ struct ht_node *ht_graph_add(struct ht_graph *g, const struct ht_op *op, const v
                              struct ht_node *const *in);
 /* Lets a builder report its own failure through the sticky error. Returns NULL. */
 struct ht_node *ht_graph_fail(struct ht_graph *g, enum ht_status code, const char *msg);
+
+/* For an op that is about to read these two quantized tensors as bytes: makes both bytes if both
+ * can be, and says whether. Not without kernels, nor when their values have other readers. */
+bool ht_graph_as_bytes(struct ht_graph *g, struct ht_node *x, struct ht_node *w);
+
+/* The levels of a node that is as_bytes: [rows, cols] uint8 or int8. */
+static inline void *ht_node_levels(const struct ht_node *n)
+{
+    return n->bytes;
+}
 
 /* Keeps node->value readable after forward. */
 void ht_graph_keep(struct ht_graph *g, struct ht_node *n);

@@ -6,6 +6,7 @@
 
 struct ht_graph {
     size_t max_batch;
+    const struct ht_kernels *kernels;
     struct ht_node **nodes; /* in order of creation, which is an order of execution */
     size_t n_nodes;
     struct ht_node *loss;

@@ -7,6 +7,9 @@
 enum ht_op_use {
     HT_OP_USES_INPUTS = 1, /* backward reads in[i]->value */
     HT_OP_USES_OUTPUT = 2, /* backward reads its own value */
+    HT_OP_MAKES_BYTES = 4, /* its quantized output may be as_bytes */
+    HT_OP_KEEPS_BYTES = 8, /* the same, when its input is */
+    HT_OP_TAKES_BYTES = 16, /* inputs may be as_bytes */
 };
 
 struct ht_op {

@@ -18,6 +18,7 @@ static enum ht_status infer(struct ht_node *n, struct ht_error *err)
     n->batched = x->batched;
     n->n_scale = x->n_scale;
     n->saved_size = n->rows * n->cols;
+    n->signed_levels = x->signed_levels;
     return HT_OK;
 }
 
@@ -41,13 +42,25 @@ static void fill_mask(const struct ht_attr_dropout *a, const struct ht_run *run,
     }
 }
 
+static void drop_bytes(struct ht_node *n, const ht_real *mask)
+{
+    const uint8_t *x = ht_node_levels(n->in[0]);
+    uint8_t *y = ht_node_levels(n);
+    const uint8_t zero = (uint8_t)n->in[0]->zero_point;
+    n->zero_point = n->in[0]->zero_point;
+    for (size_t i = 0; i < n->rows * n->cols; i++)
+        y[i] = !mask || mask[i] > 0 ? x[i] : zero;
+}
+
 static void forward(struct ht_node *n, const struct ht_run *run)
 {
     const bool quantized = n->n_scale == 1;
     const size_t size = n->rows * n->cols;
     const ht_real *x = n->in[0]->value;
     if (run->mode == HT_MODE_EVAL) {
-        for (size_t i = 0; i < size; i++)
+        if (n->as_bytes)
+            drop_bytes(n, NULL);
+        for (size_t i = 0; !n->as_bytes && i < size; i++)
             n->value[i] = x[i];
         if (quantized)
             n->scale[0] = n->in[0]->scale[0];
@@ -56,7 +69,9 @@ static void forward(struct ht_node *n, const struct ht_run *run)
     const ht_real keep = 1 - attr_of(n)->rate, factor = quantized ? 1 : 1 / keep;
     ht_real *mask = n->saved;
     fill_mask(attr_of(n), run, size, mask);
-    for (size_t i = 0; i < size; i++)
+    if (n->as_bytes)
+        drop_bytes(n, mask);
+    for (size_t i = 0; !n->as_bytes && i < size; i++)
         n->value[i] = mask[i] > 0 ? x[i] * factor : 0;
     if (quantized)
         n->scale[0] = n->in[0]->scale[0] / keep;
@@ -72,5 +87,5 @@ static void backward(struct ht_node *n, const struct ht_run *run)
 }
 
 const struct ht_op ht_op_dropout = {
-    "dropout", sizeof(struct ht_attr_dropout), 0, infer, forward, backward,
+    "dropout", sizeof(struct ht_attr_dropout), HT_OP_KEEPS_BYTES, infer, forward, backward,
 };

@@ -128,11 +128,14 @@ static void plan_node(struct plan *p, struct ht_node *n)
         return;
     }
     bool leaf_param = !n->op && n->value;
-    if (!leaf_param)
+    if (n->as_bytes)
+        add_buffer(p, &n->bytes, (elements + sizeof(ht_real) - 1) / sizeof(ht_real), n->id,
+                   value_end(p, n));
+    else if (!leaf_param)
         add_buffer(p, &n->value, elements, n->op ? n->id : 0, value_end(p, n));
     if (p->training && p->reached[n->id]) {
         int first = grad_start(p, n);
-        if (!leaf_param)
+        if (!leaf_param && !n->absorbed)
             add_buffer(p, &n->grad, elements, first, back);
     }
     /* Scales and residuals are small or rare: they simply stay. */

@@ -138,7 +138,7 @@ static enum ht_status problem_init(struct problem *p, size_t m, size_t n, size_t
     p->codes = ht_calloc(n * k * (size_t)bits / 8, 1);
     p->init = ht_calloc(n, sizeof *p->init);
     p->multiplier = ht_calloc(n, sizeof *p->multiplier);
-    p->weights = (struct ht_kernel_weights){n, k, bits, p->codes, p->level, NULL};
+    p->weights = (struct ht_kernel_weights){n, k, bits, p->codes, p->level, NULL, false};
     if (!p->a || !p->codes || !p->init || !p->multiplier)
         return ht_fail_memory(err);
     fill_problem(p);

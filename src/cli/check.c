@@ -7,6 +7,7 @@
 #include "qmodel/qmodel.h"
 #include "report/human.h"
 #include "train/network.h"
+#include "train/run.h"
 #include "train/setup.h"
 
 static const struct ht_column columns[] = {
@@ -84,10 +85,13 @@ static enum ht_status measure_memory(const struct ht_experiment *e, struct ht_mo
                                      struct ht_error *err)
 {
     struct ht_network train = {0}, evaluation = {0};
-    enum ht_status status =
-        ht_network_init(&train, m, o, (size_t)e->train.batch, m->quantized, true, err);
+    struct ht_kernels kernels;
+    enum ht_status status = ht_run_kernels(&kernels, err);
     if (status == HT_OK)
-        status = ht_network_init(&evaluation, m, o, 256, m->quantized, false, err);
+        status = ht_network_init(&train, m, o, (size_t)e->train.batch, m->quantized, true,
+                                 ht_network_training_kernels(&kernels), err);
+    if (status == HT_OK)
+        status = ht_network_init(&evaluation, m, o, 256, m->quantized, false, NULL, err);
     if (status == HT_OK)
         *bytes = ht_graph_bytes(train.graph) + ht_graph_bytes(evaluation.graph) +
                  (4 * m->params.n + m->state.n) * sizeof(float);

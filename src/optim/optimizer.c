@@ -6,15 +6,21 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/vectorized.h"
+
+/* A piece of one span: all arrays at the same offset. */
+struct piece {
+    ht_real *value, *grad, *slot[HT_MAX_SLOTS]; /* [n] */
+    size_t n;
+    double weight_decay; /* 0 where it does not apply */
+    bool relative;
+};
 
 struct ht_optimizer_kind {
     const char *name;
     int n_slots;
     const char *slot_names[HT_MAX_SLOTS];
-    /* One span: value[n] and slots at the same offset. weight_decay is 0 where it does not apply.
-     */
-    void (*update)(const struct ht_optimizer *o, const struct ht_span *s, double learning_rate,
-                   double weight_decay);
+    void (*update)(const struct ht_optimizer *o, const struct piece *p, double learning_rate);
     struct ht_optimizer_config defaults;
 };
 
@@ -29,22 +35,21 @@ static inline ht_real flush(ht_real m)
 
 /* Sutskever et al. 2013 as PyTorch writes it: b = momentum * b + g; p -= lr * b, and with Nesterov
  * p -= lr * (g + momentum * b). Weight decay is added to the gradient. */
-static void update_sgd(const struct ht_optimizer *o, const struct ht_span *s, double learning_rate,
-                       double weight_decay)
+HT_VECTORIZED static void update_sgd(const struct ht_optimizer *o, const struct piece *p,
+                                     double learning_rate)
 {
-    const ht_real rate = (ht_real)learning_rate, decay = (ht_real)weight_decay;
+    const ht_real rate = (ht_real)learning_rate, decay = (ht_real)p->weight_decay;
     const ht_real momentum = (ht_real)o->config.momentum;
-    const ht_real *grad = o->params->grad + s->offset;
-    ht_real *value = o->params->value + s->offset;
+    const ht_real *restrict grad = p->grad;
+    ht_real *restrict value = p->value, *restrict buffer = p->slot[0];
     if (o->n_slots == 0) {
-        for (size_t i = 0; i < s->n; i++)
+        for (size_t i = 0; i < p->n; i++)
             value[i] -= rate * (grad[i] + decay * value[i]);
         return;
     }
-    ht_real *buffer = o->slots[0] + s->offset;
     const ht_real of_grad = o->config.nesterov ? 1 : 0;
     const ht_real of_buffer = o->config.nesterov ? momentum : 1;
-    for (size_t i = 0; i < s->n; i++) {
+    for (size_t i = 0; i < p->n; i++) {
         const ht_real g = grad[i] + decay * value[i];
         buffer[i] = flush(momentum * buffer[i] + g);
         value[i] -= rate * (of_grad * g + of_buffer * buffer[i]);
@@ -53,8 +58,8 @@ static void update_sgd(const struct ht_optimizer *o, const struct ht_span *s, do
 
 /* Kingma and Ba 2015, algorithm 1. l2 is added to the gradient; `shrink` of the value is taken off
  * beside it. 1 - shrink as a factor would lose most of its digits in float32. */
-static void adam_span(const struct ht_optimizer *o, const struct ht_span *s, double learning_rate,
-                      double l2, double shrink)
+HT_VECTORIZED static void adam_piece(const struct ht_optimizer *o, const struct piece *p,
+                                     double learning_rate, double l2, double shrink)
 {
     const double beta1 = o->config.beta1, beta2 = o->config.beta2;
     const double correction1 = 1 - pow(beta1, (double)o->step);
@@ -64,11 +69,10 @@ static void adam_span(const struct ht_optimizer *o, const struct ht_span *s, dou
     const ht_real b1 = (ht_real)beta1, c1 = (ht_real)(1 - beta1);
     const ht_real b2 = (ht_real)beta2, c2 = (ht_real)(1 - beta2);
     const ht_real decay = (ht_real)l2, off = (ht_real)shrink;
-    const bool relative = (s->flags & HT_SPAN_RELATIVE) != 0;
-    const ht_real *grad = o->params->grad + s->offset;
-    ht_real *value = o->params->value + s->offset;
-    ht_real *m = o->slots[0] + s->offset, *v = o->slots[1] + s->offset;
-    for (size_t i = 0; i < s->n; i++) {
+    const bool relative = p->relative;
+    const ht_real *restrict grad = p->grad;
+    ht_real *restrict value = p->value, *restrict m = p->slot[0], *restrict v = p->slot[1];
+    for (size_t i = 0; i < p->n; i++) {
         const ht_real g = grad[i] + decay * value[i];
         m[i] = flush(b1 * m[i] + c1 * g);
         v[i] = b2 * v[i] + c2 * (g * g);
@@ -77,17 +81,15 @@ static void adam_span(const struct ht_optimizer *o, const struct ht_span *s, dou
     }
 }
 
-static void update_adam(const struct ht_optimizer *o, const struct ht_span *s, double learning_rate,
-                        double weight_decay)
+static void update_adam(const struct ht_optimizer *o, const struct piece *p, double learning_rate)
 {
-    adam_span(o, s, learning_rate, weight_decay, 0);
+    adam_piece(o, p, learning_rate, p->weight_decay, 0);
 }
 
 /* Decoupled weight decay: Loshchilov and Hutter 2019, algorithm 2. */
-static void update_adamw(const struct ht_optimizer *o, const struct ht_span *s,
-                         double learning_rate, double weight_decay)
+static void update_adamw(const struct ht_optimizer *o, const struct piece *p, double learning_rate)
 {
-    adam_span(o, s, learning_rate, 0, learning_rate * weight_decay);
+    adam_piece(o, p, learning_rate, 0, learning_rate * p->weight_decay);
 }
 
 static const struct ht_optimizer_kind kinds[] = {
@@ -141,6 +143,30 @@ static enum ht_status check_config(const struct ht_optimizer_config *c, bool ada
     return HT_OK;
 }
 
+/* A part is what a thread takes at a time; a block of it stays in L1 through all that is done. */
+#define PART  ((size_t)16384)
+#define BLOCK ((size_t)1024)
+
+static bool divide(struct ht_optimizer *o)
+{
+    size_t n = 0;
+    for (size_t k = 0; k < o->params->n_spans; k++)
+        n += (o->params->spans[k].n + PART - 1) / PART;
+    o->parts = ht_calloc(n, sizeof *o->parts);
+    if (!o->parts)
+        return false;
+    for (size_t k = 0; k < o->params->n_spans; k++) {
+        const struct ht_span *span = &o->params->spans[k];
+        for (size_t at = 0; at < span->n; at += PART) {
+            struct ht_optimizer_part *part = &o->parts[o->n_parts++];
+            part->span = k;
+            part->offset = span->offset + at;
+            part->n = span->n - at < PART ? span->n - at : PART;
+        }
+    }
+    return true;
+}
+
 enum ht_status ht_optimizer_create(struct ht_optimizer **ret,
                                    const struct ht_optimizer_config *config,
                                    const struct ht_params *params, struct ht_error *err)
@@ -168,6 +194,10 @@ enum ht_status ht_optimizer_create(struct ht_optimizer **ret,
             return ht_fail_memory(err);
         }
     }
+    if (!divide(o)) {
+        ht_optimizer_destroy(o);
+        return ht_fail_memory(err);
+    }
     *ret = o;
     return HT_OK;
 }
@@ -178,44 +208,126 @@ void ht_optimizer_destroy(struct ht_optimizer *o)
         return;
     for (int i = 0; i < o->n_slots; i++)
         ht_free(o->slots[i]);
+    ht_free(o->parts);
     ht_free(o);
 }
 
-void ht_optimizer_step(struct ht_optimizer *o, double learning_rate)
-{
-    o->step++;
-    for (size_t k = 0; k < o->params->n_spans; k++) {
-        const struct ht_span *s = &o->params->spans[k];
-        o->kind->update(o, s, learning_rate, s->flags & HT_SPAN_DECAY ? o->config.weight_decay : 0);
-        ht_real *value = o->params->value + s->offset;
-        for (size_t i = 0; s->minimum > 0 && i < s->n; i++)
-            value[i] = value[i] < s->minimum ? s->minimum : value[i];
-    }
-}
+/* --- a step --- */
 
 /* Partial sums side by side, so that the loop vectorizes; which element goes where is fixed. */
 #define LANES 8
 
-double ht_gradient_norm(const struct ht_params *params)
+HT_VECTORIZED static double sum_of_squares(const ht_real *g, size_t n)
 {
     double lane[LANES] = {0}, sum = 0;
-    for (size_t k = 0; k < params->n_spans; k++) {
-        const ht_real *g = params->grad + params->spans[k].offset;
-        size_t i = 0, n = params->spans[k].n;
-        for (; i + LANES <= n; i += LANES)
-            for (size_t j = 0; j < LANES; j++)
-                lane[j] += (double)g[i + j] * (double)g[i + j];
-        for (size_t j = 0; i + j < n; j++)
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++)
             lane[j] += (double)g[i + j] * (double)g[i + j];
-    }
+    for (size_t j = 0; i + j < n; j++)
+        lane[j] += (double)g[i + j] * (double)g[i + j];
     for (size_t j = 0; j < LANES; j++)
         sum += lane[j];
+    return sum;
+}
+
+/* x - x is 0 for every number and NaN for the rest; no early exit, so that it vectorizes. */
+HT_VECTORIZED static bool all_finite(const ht_real *x, size_t n)
+{
+    int bad = 0;
+    for (size_t i = 0; i < n; i++)
+        bad |= !(x[i] - x[i] == 0);
+    return !bad;
+}
+
+HT_VECTORIZED static void multiply(ht_real *x, size_t n, ht_real factor)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] *= factor;
+}
+
+HT_VECTORIZED static void keep_above(ht_real *x, size_t n, ht_real minimum)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = x[i] < minimum ? minimum : x[i];
+}
+
+struct step {
+    struct ht_optimizer *o;
+    double learning_rate, factor; /* factor: of the gradients, 1 = as they are */
+    bool norm_only;
+};
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static void step_part(void *user, size_t index)
+{
+    const struct step *s = user;
+    const struct ht_optimizer *o = s->o;
+    struct ht_optimizer_part *part = &o->parts[index];
+    const struct ht_span *span = &o->params->spans[part->span];
+    double squares = 0;
+    bool finite = true;
+    for (size_t done = 0; done < part->n; done += BLOCK) {
+        const size_t at = part->offset + done;
+        struct piece p = {.value = o->params->value + at,
+                          .grad = o->params->grad + at,
+                          .n = smaller(BLOCK, part->n - done),
+                          .weight_decay = span->flags & HT_SPAN_DECAY ? o->config.weight_decay : 0,
+                          .relative = (span->flags & HT_SPAN_RELATIVE) != 0};
+        for (int i = 0; i < o->n_slots; i++)
+            p.slot[i] = o->slots[i] + at;
+        squares += sum_of_squares(p.grad, p.n);
+        if (s->norm_only)
+            continue;
+        if (s->factor != 1)
+            multiply(p.grad, p.n, (ht_real)s->factor);
+        o->kind->update(o, &p, s->learning_rate);
+        if (span->minimum > 0)
+            keep_above(p.value, p.n, span->minimum);
+        finite = all_finite(p.value, p.n) && finite;
+    }
+    part->squares = squares;
+    part->finite = finite;
+}
+
+static void run_parts(struct step *s, struct ht_pool *pool)
+{
+    ht_pool_run(pool, s->o->n_parts, step_part, s);
+}
+
+/* The parts' sums in their order, whichever thread made them. */
+static double norm_of_parts(const struct ht_optimizer *o)
+{
+    double sum = 0;
+    for (size_t i = 0; i < o->n_parts; i++)
+        sum += o->parts[i].squares;
     return sqrt(sum);
 }
 
-void ht_gradient_scale(const struct ht_params *params, double factor)
+struct ht_optimizer_result ht_optimizer_step(struct ht_optimizer *o, double learning_rate,
+                                             double clip_norm, struct ht_pool *pool)
 {
-    const ht_real f = (ht_real)factor;
-    for (size_t i = 0; i < params->n; i++)
-        params->grad[i] *= f;
+    struct step s = {o, learning_rate, 1, false};
+    struct ht_optimizer_result result = {0, true};
+    if (clip_norm > 0) {
+        s.norm_only = true;
+        run_parts(&s, pool);
+        s.norm_only = false;
+        result.gradient_norm = norm_of_parts(o);
+        if (!isfinite(result.gradient_norm))
+            return result;
+        if (result.gradient_norm > clip_norm)
+            s.factor = clip_norm / result.gradient_norm;
+    }
+    o->step++;
+    run_parts(&s, pool);
+    if (clip_norm <= 0)
+        result.gradient_norm = norm_of_parts(o);
+    for (size_t i = 0; i < o->n_parts; i++)
+        result.finite = o->parts[i].finite && result.finite;
+    return result;
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/pool.h"
 #include "tensor/params.h"
 
 #define HT_MAX_SLOTS 2
@@ -20,6 +21,13 @@ struct ht_optimizer_config {
 
 struct ht_optimizer_kind;
 
+/* Work is divided the same way for any number of threads. */
+struct ht_optimizer_part {
+    size_t span, offset, n; /* parameters offset..offset + n of that span */
+    double squares;         /* of the gradients, in the last step */
+    bool finite;            /* the values after it */
+};
+
 struct ht_optimizer {
     const struct ht_optimizer_kind *kind;
     struct ht_optimizer_config config;
@@ -29,6 +37,8 @@ struct ht_optimizer {
     int n_slots;
     const char *slot_names[HT_MAX_SLOTS]; /* "momentum", or "m" and "v"; static strings */
     ht_real *slots[HT_MAX_SLOTS];
+    struct ht_optimizer_part *parts; /* [n_parts] */
+    size_t n_parts;
 };
 
 /* The defaults of PyTorch for that name; false for an unknown one. config->name becomes static. */
@@ -41,11 +51,16 @@ enum ht_status ht_optimizer_create(struct ht_optimizer **ret,
                                    const struct ht_params *params, struct ht_error *err);
 void ht_optimizer_destroy(struct ht_optimizer *o);
 
-/* One step against the gradients; spans with a minimum are kept >= it. */
-void ht_optimizer_step(struct ht_optimizer *o, double learning_rate);
+struct ht_optimizer_result {
+    double gradient_norm; /* L2, of all gradients before clipping, summed in double */
+    bool finite;          /* all parameters after the step */
+};
 
-/* L2 norm of all gradients, summed in double in a fixed order; not finite if one of them is not. */
-double ht_gradient_norm(const struct ht_params *params);
-void ht_gradient_scale(const struct ht_params *params, double factor);
+/* One step against the gradients; spans with a minimum are kept >= it. clip_norm > 0: gradients
+ * (the arrays themselves) are scaled so that their norm is at most that, and nothing changes when
+ * the norm is not finite. One pass over all arrays, two with clipping. pool NULL: one thread; the
+ * same bits for every pool. */
+struct ht_optimizer_result ht_optimizer_step(struct ht_optimizer *o, double learning_rate,
+                                             double clip_norm, struct ht_pool *pool);
 
 #endif

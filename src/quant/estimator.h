@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "tensor/real.h"
 
@@ -16,6 +17,10 @@ struct ht_estimator {
     /* The sum over n of dy * dy/dscale. */
     ht_real (*scale)(const ht_real *u, const ht_real *q, const ht_real *dy, size_t n, ht_real lo,
                      ht_real hi);
+    /* Both in one pass, for weights as bytes: u = x * inverse, q = levels; grad[n] is dy before and
+     * dx after. The same bits as the two above. */
+    ht_real (*both)(const ht_real *x, ht_real inverse, const int8_t *levels, size_t n, ht_real lo,
+                    ht_real hi, ht_real *grad);
     /* Multiplies the scale's gradient; elements share one scale, hi = largest level. */
     double (*scale_factor)(size_t elements, ht_real hi);
     /* Surrogate whose true derivatives are the two above: what y / scale is in gradient checks,

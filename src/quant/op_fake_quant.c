@@ -1,7 +1,10 @@
 /* Fake quantization of weights, of the network's input and of values in front of a table:
  * value = round(clamp(x / scale)), real value = value * scale (docs/numerics.md, 2). */
 #include "autograd/op.h"
+#include "kernels/kernels.h"
 #include "quant/quantizer.h"
+
+#define PART_ROWS ((size_t)32) /* that a thread takes at a time */
 
 struct attr {
     struct ht_quantizer *quantizer;
@@ -23,6 +26,12 @@ struct ht_node *ht_fake_quant(struct ht_graph *g, struct ht_node *x, struct ht_q
     return ht_graph_add(g, &ht_op_fake_quant, &attr, n_in, in);
 }
 
+bool ht_fake_quant_fits_kernels(const struct ht_node *w)
+{
+    return w && w->op == &ht_op_fake_quant && !quantizer_of(w)->grid.has_zero_point &&
+           quantizer_of(w)->grid.lo >= -127;
+}
+
 static enum ht_status infer(struct ht_node *n, struct ht_error *err)
 {
     const struct ht_quantizer *q = quantizer_of(n);
@@ -32,6 +41,7 @@ static enum ht_status infer(struct ht_node *n, struct ht_error *err)
     HT_OP_REQUIRE(n, err, q->channels == 1 || q->channels == n->rows,
                   "one scale per tensor or per row");
     n->n_scale = q->channels;
+    n->signed_levels = q->grid.lo < 0;
     n->scratch_back_size = n->cols;
     n->residual_size = n->rows * n->cols;
     return HT_OK;
@@ -70,6 +80,46 @@ static void keep_residual(struct ht_node *n, const struct ht_quantizer *q)
     }
 }
 
+struct job {
+    struct ht_node *n;
+    struct ht_quantizer *q;
+    bool observes; /* row by row, before it is quantized */
+};
+
+/* To bytes. A row is measured and quantized while it is in L1. */
+static void quantize_rows(void *user, size_t part)
+{
+    const struct job *j = user;
+    const struct ht_node *n = j->n;
+    struct ht_quantizer *q = j->q;
+    uint8_t *levels = ht_node_levels(n);
+    const size_t end = (part + 1) * PART_ROWS;
+    for (size_t row = part * PART_ROWS; row < end && row < n->rows; row++) {
+        const size_t c = q->channels == 1 ? 0 : row, at = row * n->cols;
+        if (j->observes) {
+            struct ht_range_stats stats = ht_range_measure(n->in[0]->value + at, n->cols);
+            q->range->observe(q, c, &stats);
+        }
+        const struct ht_kernel_quantizer kernel = ht_quantizer_for_kernels(q, c);
+        n->kernels->quantize((const float *)(const void *)(n->in[0]->value + at), n->cols,
+                             (float)q->scale[c], &kernel, levels + at);
+    }
+}
+
+static void forward_bytes(struct ht_node *n, struct ht_quantizer *q, const struct ht_run *run)
+{
+    const bool observes = ht_quantizer_observes(q, run->mode), by_row = q->channels > 1;
+    struct job j = {n, q, observes && by_row};
+    if (observes && !by_row)
+        ht_quantizer_observe(q, n->in[0]->value, n->rows * n->cols);
+    ht_pool_run(run->pool, (n->rows + PART_ROWS - 1) / PART_ROWS, quantize_rows, &j);
+    if (observes)
+        q->ready[0] = 1;
+    n->zero_point = (int)q->zero_point[0];
+    for (size_t c = 0; c < q->channels; c++)
+        n->scale[c] = q->scale[c];
+}
+
 static void forward(struct ht_node *n, const struct ht_run *run)
 {
     struct ht_quantizer *q = quantizer_of(n);
@@ -77,6 +127,10 @@ static void forward(struct ht_node *n, const struct ht_run *run)
     const ht_real *x = n->in[0]->value;
     if (run->mode == HT_MODE_SURROGATE) {
         surrogate(n, q);
+        return;
+    }
+    if (n->as_bytes) {
+        forward_bytes(n, q, run);
         return;
     }
     if (ht_quantizer_observes(q, run->mode))
@@ -120,7 +174,37 @@ static void backward(struct ht_node *n, const struct ht_run *run)
     }
 }
 
+void ht_fake_quant_backward_rows(struct ht_node *n, size_t first, size_t rows, ht_real *sums)
+{
+    const struct ht_quantizer *q = quantizer_of(n);
+    const int8_t *levels = ht_node_levels(n);
+    if (!q->range->learned && !q->estimator->clips)
+        return;
+    for (size_t row = first; row < first + rows; row++) {
+        const size_t c = q->channels == 1 ? 0 : row, at = row * n->cols;
+        const struct ht_rounder r = ht_quantizer_rounder(q, c);
+        sums[row] = q->estimator->both(n->in[0]->value + at, 1 / n->scale[c], levels + at, n->cols,
+                                       r.lo, r.hi, n->in[0]->grad + at);
+    }
+}
+
+void ht_fake_quant_backward_scales(struct ht_node *n, const ht_real *sums)
+{
+    const struct ht_quantizer *q = quantizer_of(n);
+    const size_t rows_per_channel = q->channels == 1 ? n->rows : 1;
+    for (size_t c = 0; q->range->learned && c < q->channels; c++) {
+        ht_real sum = 0;
+        for (size_t row = c; row < c + rows_per_channel; row++)
+            sum += sums[row];
+        ht_grad_put(n, 1, c, ht_quantizer_scale_gradient(q, c, sum, n->rows, n->cols));
+    }
+}
+
 const struct ht_op ht_op_fake_quant = {
-    "fake_quant", sizeof(struct attr), HT_OP_USES_INPUTS | HT_OP_USES_OUTPUT, infer, forward,
+    "fake_quant",
+    sizeof(struct attr),
+    HT_OP_USES_INPUTS | HT_OP_USES_OUTPUT | HT_OP_MAKES_BYTES,
+    infer,
+    forward,
     backward,
 };

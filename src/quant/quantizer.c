@@ -75,6 +75,18 @@ struct ht_rounder ht_quantizer_rounder(const struct ht_quantizer *q, size_t chan
     return r;
 }
 
+struct ht_kernel_quantizer ht_quantizer_for_kernels(const struct ht_quantizer *q, size_t channel)
+{
+    const int zero_point = (int)q->zero_point[channel];
+    struct ht_kernel_quantizer k = {q->grid.lo - zero_point, q->grid.hi - zero_point, zero_point,
+                                    HT_KERNEL_NEAREST_EVEN};
+    if (q->grid.step == 2)
+        k.rounding = HT_KERNEL_NEAREST_ODD;
+    else if (q->rounding == HT_ROUND_FLOOR)
+        k.rounding = HT_KERNEL_FLOOR;
+    return k;
+}
+
 bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode)
 {
     if (mode == HT_MODE_SURROGATE || q->fixed)

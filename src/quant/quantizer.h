@@ -5,6 +5,7 @@
 
 #include "autograd/graph.h"
 #include "base/error.h"
+#include "kernels/kernels.h"
 #include "quant/estimator.h"
 #include "quant/grid.h"
 #include "quant/range.h"
@@ -50,6 +51,9 @@ void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
 /* Rounder of one channel, for its current zero point. */
 struct ht_rounder ht_quantizer_rounder(const struct ht_quantizer *q, size_t channel);
 
+/* The same for the integer kernels. */
+struct ht_kernel_quantizer ht_quantizer_for_kernels(const struct ht_quantizer *q, size_t channel);
+
 /* Whether a forward in this mode should measure its tensor and call range->observe. */
 bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode);
 
@@ -74,6 +78,15 @@ ht_real ht_quantizer_scale_gradient(const struct ht_quantizer *q, size_t channel
  * one scale, or one per row for weights per channel. */
 struct ht_node *ht_fake_quant(struct ht_graph *g, struct ht_node *x, struct ht_quantizer *q,
                               const struct ht_params *params);
+
+/* Can this fake_quant of weights be bytes for the integer kernels? Not with zero points. */
+bool ht_fake_quant_fits_kernels(const struct ht_node *w);
+
+/* Backward of weights that are bytes, in place and by rows, so that their gradients are still in
+ * the cache: in[0]->grad holds the gradient of the quantized rows first.. and becomes that of the
+ * weights. sums[rows of n]: entries of these rows, for the scales afterwards. */
+void ht_fake_quant_backward_rows(struct ht_node *n, size_t first, size_t rows, ht_real *sums);
+void ht_fake_quant_backward_scales(struct ht_node *n, const ht_real *sums);
 
 /* in: a quantized tensor with one scale. Out: value * scale. */
 struct ht_node *ht_dequantize(struct ht_graph *g, struct ht_node *x);

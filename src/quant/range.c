@@ -3,11 +3,12 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/vectorized.h"
 #include "quant/quantizer.h"
 
 #define LANES 16
 
-struct ht_range_stats ht_range_measure(const ht_real *x, size_t n)
+HT_VECTORIZED struct ht_range_stats ht_range_measure(const ht_real *x, size_t n)
 {
     ht_real min[LANES], max[LANES], sum[LANES];
     for (size_t j = 0; j < LANES; j++) {

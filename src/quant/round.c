@@ -1,11 +1,13 @@
 #include "quant/round.h"
 
+#include "base/vectorized.h"
+
 /* One loop per kind, so that each vectorizes. */
 #define ROUND_LOOP(round, value)                                                                   \
     for (size_t i = 0; i < n; i++)                                                                 \
     level[i] = round(ht_clamp(value, r->lo, r->hi))
 
-void ht_round_row(const struct ht_rounder *r, const ht_real *u, size_t n, ht_real *level)
+HT_VECTORIZED void ht_round_row(const struct ht_rounder *r, const ht_real *u, size_t n, ht_real *level)
 {
     if (r->kind == HT_ROUNDER_EVEN)
         ROUND_LOOP(ht_round_even, u[i]);
@@ -15,7 +17,7 @@ void ht_round_row(const struct ht_rounder *r, const ht_real *u, size_t n, ht_rea
         ROUND_LOOP(ht_round_odd, u[i]);
 }
 
-void ht_quantize_row(const struct ht_rounder *r, const ht_real *x, ht_real scale, size_t n,
+HT_VECTORIZED void ht_quantize_row(const struct ht_rounder *r, const ht_real *x, ht_real scale, size_t n,
                      ht_real *level)
 {
     if (r->kind == HT_ROUNDER_EVEN)

@@ -70,7 +70,7 @@ enum ht_status ht_export_session(struct ht_export_report *ret, struct ht_session
             "%d (quant.start_epoch); train on with --resume",
             s->experiment->name, s->experiment->quant.start_epoch);
     enum ht_status status =
-        ht_network_init(&network, s->model, &s->objective, 256, true, false, err);
+        ht_network_init(&network, s->model, &s->objective, 256, true, false, NULL, err);
     if (status == HT_OK && s->dataset->count[HT_VALIDATION])
         ht_evaluate(&validation, &network, &s->objective, s->dataset, HT_VALIDATION);
     if (status == HT_OK)

@@ -1,14 +1,18 @@
 #include "train/network.h"
 
+#include <string.h>
+
 #include "base/alloc.h"
 
 enum ht_status ht_network_init(struct ht_network *n, struct ht_model *model,
                                const struct ht_objective *objective, size_t max_batch,
-                               bool quantized, bool training, struct ht_error *err)
+                               bool quantized, bool training, const struct ht_kernels *kernels,
+                               struct ht_error *err)
 {
     n->graph = ht_graph_create(max_batch);
     if (!n->graph)
         return ht_fail_memory(err);
+    ht_graph_use_kernels(n->graph, kernels);
     n->x = ht_graph_input(n->graph, model->inputs);
     n->target = ht_graph_input(n->graph, objective->target_columns);
     n->y = ht_model_build(model, n->graph, n->x, quantized, NULL);
@@ -18,6 +22,11 @@ enum ht_status ht_network_init(struct ht_network *n, struct ht_model *model,
     if (status != HT_OK)
         ht_network_finish(n);
     return status;
+}
+
+const struct ht_kernels *ht_network_training_kernels(const struct ht_kernels *kernels)
+{
+    return strcmp(kernels->isa, "c") == 0 ? NULL : kernels;
 }
 
 void ht_network_finish(struct ht_network *n)

@@ -3,6 +3,7 @@
 #define HT_TRAIN_NETWORK_H
 
 #include "autograd/graph.h"
+#include "kernels/kernels.h"
 #include "layers/model.h"
 #include "train/objective.h"
 
@@ -11,10 +12,15 @@ struct ht_network {
     struct ht_node *x, *target, *y, *loss; /* borrowed from graph */
 };
 
-/* training: with gradients. model and objective must outlive it. */
+/* training: with gradients. kernels: quantized layers go through them; NULL: through float products.
+ * The bits are the same. model, objective and kernels must outlive it. */
 enum ht_status ht_network_init(struct ht_network *n, struct ht_model *model,
                                const struct ht_objective *objective, size_t max_batch,
-                               bool quantized, bool training, struct ht_error *err);
+                               bool quantized, bool training, const struct ht_kernels *kernels,
+                               struct ht_error *err);
+/* What training should use: `kernels`, or NULL for the C reference, which is slower than float
+ * products. */
+const struct ht_kernels *ht_network_training_kernels(const struct ht_kernels *kernels);
 void ht_network_finish(struct ht_network *n);
 
 /* Fills x and target with samples[count] and sets the batch size. augment NULL = none. */

@@ -17,6 +17,7 @@
 #include "train/evaluate.h"
 #include "train/metrics.h"
 #include "train/network.h"
+#include "train/run.h"
 #include "train/setup.h"
 
 #define EVALUATION_BATCH 256
@@ -33,6 +34,8 @@ struct ht_trainer {
     struct ht_model *model;
     struct ht_optimizer *optimizer;
     struct ht_schedule schedule;
+    struct ht_kernels kernels;
+    struct ht_pool *pool; /* NULL: one thread */
     struct ht_network train[N_FORMS], evaluation[N_FORMS]; /* made when first needed */
     uint32_t *order;                                       /* [training samples] of the epoch */
     struct ht_progress_state state;
@@ -65,15 +68,18 @@ static int last_form(const struct ht_trainer *t)
     return form_of_epoch(t, t->state.epoch > 0 ? t->state.epoch - 1 : 0);
 }
 
+/* Evaluation goes through float products: what is compared with the integer engine has nothing in
+ * common with it. */
 static enum ht_status need_networks(struct ht_trainer *t, int form, struct ht_error *err)
 {
     enum ht_status status = HT_OK;
     if (!t->train[form].graph)
         status = ht_network_init(&t->train[form], t->model, &t->objective,
-                                 (size_t)t->e->train.batch, form == QUANTIZED, true, err);
+                                 (size_t)t->e->train.batch, form == QUANTIZED, true,
+                                 ht_network_training_kernels(&t->kernels), err);
     if (status == HT_OK && !t->evaluation[form].graph)
         status = ht_network_init(&t->evaluation[form], t->model, &t->objective, EVALUATION_BATCH,
-                                 form == QUANTIZED, false, err);
+                                 form == QUANTIZED, false, NULL, err);
     return status;
 }
 
@@ -84,8 +90,7 @@ static void run_file(const struct ht_trainer *t, const char *name, char path[HT_
     snprintf(path, HT_PATH_LENGTH + 64, "%s/checkpoints/%s.h5", t->run_dir, name);
 }
 
-/* x - x is 0 for every number and NaN for the rest; no early exit, so that it vectorizes: this runs
- * after each step. */
+/* x - x is 0 for every number and NaN for the rest; no early exit, so that it vectorizes. */
 static bool all_finite(const ht_real *x, size_t n)
 {
     int bad = 0;
@@ -110,12 +115,9 @@ static enum ht_status diverged(const struct ht_trainer *t, const char *what, int
 }
 
 /* Infinite weights and statistics can hide behind a clamp while the loss stays finite. */
-static enum ht_status check_network(const struct ht_trainer *t, struct ht_error *err)
+static enum ht_status check_state(const struct ht_trainer *t, struct ht_error *err)
 {
-    const struct ht_model *m = t->model;
-    if (!all_finite(m->params.value, m->params.n))
-        return diverged(t, "a parameter", t->state.step, err);
-    if (!all_finite(m->state.value, m->state.n))
+    if (!all_finite(t->model->state.value, t->model->state.n))
         return diverged(t, "a batchnorm statistic or range", t->state.step, err);
     return HT_OK;
 }
@@ -127,7 +129,9 @@ static enum ht_status check_finite(const struct ht_trainer *t, struct ht_error *
     for (int i = 0; i < t->optimizer->n_slots; i++)
         if (!all_finite(t->optimizer->slots[i], t->model->params.n))
             return diverged(t, "the optimizer's state", t->state.step, err);
-    return check_network(t, err);
+    if (!all_finite(t->model->params.value, t->model->params.n))
+        return diverged(t, "a parameter", t->state.step, err);
+    return check_state(t, err);
 }
 
 static enum ht_status save_as(const struct ht_trainer *t, const char *name, struct ht_error *err)
@@ -289,8 +293,8 @@ enum ht_status ht_trainer_create(struct ht_trainer **ret, const struct ht_experi
     ht_text_printf(&t->resolved, "# data: sha256 %s\n", dataset->hash);
     ht_experiment_print_training(experiment, &t->resolved);
     t->order = ht_calloc(dataset->count[HT_TRAIN], sizeof *t->order);
-    enum ht_status status = HT_OK;
-    if (!t->order || t->resolved.failed)
+    enum ht_status status = ht_run_kernels(&t->kernels, err);
+    if (status == HT_OK && (!t->order || t->resolved.failed))
         status = ht_fail_memory(err);
     if (status == HT_OK)
         status = ht_objective_init(&t->objective, experiment, dataset, err);
@@ -335,7 +339,10 @@ static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *netwo
         (double)t->state.epoch + (double)t->state.batch / (double)batches_per_epoch(t);
     const struct ht_augment augment = {e->data.augment.shift, e->data.augment.rotation};
     const bool augmented = augment.shift != 0 || augment.rotation != 0;
-    struct ht_run run = {.mode = HT_MODE_TRAIN, .seed = e->seed, .step = (uint64_t)t->state.step};
+    struct ht_run run = {.mode = HT_MODE_TRAIN,
+                         .seed = e->seed,
+                         .step = (uint64_t)t->state.step,
+                         .pool = t->pool};
     run.freeze_batchnorm = ht_experiment_quantized(e) &&
                            t->state.epoch >= e->train.epochs - e->quant.freeze_batchnorm_epochs;
     ht_network_load(network, &t->objective, t->d, t->order + at, count, augmented ? &augment : NULL,
@@ -345,17 +352,16 @@ static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *netwo
     if (!isfinite(loss))
         return diverged(t, "the loss", t->state.step + 1, err);
     ht_graph_backward(network->graph, &run);
-    t->gradient_norm = ht_gradient_norm(&t->model->params);
+    const struct ht_optimizer_result result = ht_optimizer_step(
+        t->optimizer, ht_schedule_rate(&t->schedule, where), e->train.clip_norm, t->pool);
+    t->gradient_norm = result.gradient_norm;
     if (!isfinite(t->gradient_norm))
         return diverged(t, "the gradient", t->state.step + 1, err);
-    if (e->train.clip_norm > 0 && t->gradient_norm > e->train.clip_norm)
-        ht_gradient_scale(&t->model->params, e->train.clip_norm / t->gradient_norm);
-    ht_optimizer_step(t->optimizer, ht_schedule_rate(&t->schedule, where));
     t->state.loss_sum += loss * (double)count;
     t->state.batch++;
     t->state.step++;
     t->samples += (double)count;
-    return check_network(t, err);
+    return result.finite ? check_state(t, err) : diverged(t, "a parameter", t->state.step, err);
 }
 
 enum ht_status ht_trainer_step(struct ht_trainer *t, struct ht_error *err)

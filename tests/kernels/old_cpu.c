@@ -11,13 +11,13 @@
 enum { M = 13, N = 37, K = 70 };
 
 static uint8_t a[M * K], codes[N * K];
-static int16_t level[256];
+static int16_t level[256], level8[256];
 static int32_t init[N];
 static float multiplier[N], x[2000];
 
 static void dense(const struct ht_kernels *k, size_t m, int bits, uint8_t levels[M * N])
 {
-    const struct ht_kernel_weights w = {N, K, bits, codes, level, NULL};
+    const struct ht_kernel_weights w = {N, K, bits, codes, level, NULL, false};
     const struct ht_kernel_quantizer q = {-128, 127, 0, HT_KERNEL_NEAREST_EVEN};
     void *packed = malloc(k->packed_size(&w));
     if (!packed)
@@ -35,10 +35,28 @@ static void dense(const struct ht_kernels *k, size_t m, int bits, uint8_t levels
     free(packed);
 }
 
+/* Levels packed by pack_levels, here the bytes of `codes`, are what pack makes of them. */
+static int packs_levels(const struct ht_kernels *k)
+{
+    int32_t sums[N];
+    struct ht_kernel_weights w = {N, K, 8, codes, level8, NULL, false};
+    const size_t size = k->packed_size(&w);
+    uint8_t *packed[2] = {malloc(size), malloc(size)};
+    if (!packed[0] || !packed[1])
+        abort();
+    k->pack(&w, packed[0]);
+    w.codes = NULL;
+    k->pack_levels(&w, 0, N, (const int8_t *)codes, packed[1], sums);
+    const int same = memcmp(packed[0], packed[1], size) == 0;
+    free(packed[0]);
+    free(packed[1]);
+    return same;
+}
+
 static int same_results(const struct ht_kernels *c, const struct ht_kernels *k)
 {
     uint8_t got[2][M * N] = {{0}}, levels[2][2000];
-    int same = 1;
+    int same = packs_levels(k);
     for (int bits = 1; bits <= 8; bits++)
         for (size_t m = 1; m <= M; m += M - 1) {
             dense(c, m, bits, got[0]);
@@ -65,6 +83,8 @@ int main(int argc, char **argv)
         codes[i] = (uint8_t)((random = random * 1664525u + 1013904223u) >> 24);
     for (int i = 0; i < 256; i++)
         level[i] = (int16_t)(i - 128);
+    for (int i = 0; i < 256; i++)
+        level8[i] = (int8_t)i;
     for (int i = 0; i < N; i++) {
         init[i] = 100 * i;
         multiplier[i] = 0.001f * (float)(i + 1);

@@ -121,7 +121,7 @@ static struct problem make_problem(const char *grid, int bits, size_t m, size_t 
             p.zero_point[i] =
                 pick(fill_w == FILL_UNIFORM ? FILL_UNIFORM : FILL_EXTREMES, 0, p.grid.hi);
     }
-    p.weights = (struct ht_kernel_weights){n, k, bits, p.codes, p.level, p.zero_point};
+    p.weights = (struct ht_kernel_weights){n, k, bits, p.codes, p.level, p.zero_point, false};
     return p;
 }
 
@@ -432,7 +432,7 @@ static void levels_of(const struct ht_kernels *kernels, const int32_t *acc, cons
 {
     uint8_t a = 1, *codes = calloc(n, 1);
     int16_t level[256] = {0};
-    const struct ht_kernel_weights w = {n, 1, 8, codes, level, NULL};
+    const struct ht_kernel_weights w = {n, 1, 8, codes, level, NULL, false};
     void *packed = malloc(kernels->packed_size(&w));
     kernels->pack(&w, packed);
     const struct ht_kernel_dense d = {.m = 1,
@@ -549,6 +549,69 @@ Test(kernels, quantize_equals_the_definition)
         }
 }
 
+/* Any number: random bits, so also subnormal ones, infinities and NaN. */
+static float any_float(void)
+{
+    const uint32_t bits = (uint32_t)below(1ull << 32);
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* On or beside a midpoint (or a level) times the scale: where a product with the reciprocal and the
+ * division differ. Some are just anything. */
+static float edge(float scale, const struct ht_kernel_quantizer *q)
+{
+    if (below(16) == 0)
+        return any_float();
+    float x = scale * (0.5f * (float)between(2 * q->lo - 3, 2 * q->hi + 3));
+    for (int steps = between(-3, 3); steps != 0; steps += steps < 0 ? 1 : -1)
+        x = nextafterf(x, steps < 0 ? -INFINITY : INFINITY);
+    return below(8) ? x : scale * (float)between(q->lo * 1000, q->hi * 1000) / 1000.0f;
+}
+
+static void check_quantize(const struct ht_kernels *c, const struct ht_kernels *other,
+                           const float *x, size_t n, float scale,
+                           const struct ht_kernel_quantizer *q)
+{
+    uint8_t expected[1000];
+    struct guarded levels = guarded_new(n);
+    c->quantize(x, n, scale, q, expected);
+    other->quantize(x, n, scale, q, levels.data);
+    for (size_t i = 0; i < n; i++)
+        cr_assert_eq(levels.data[i], expected[i], "%s: %a / %a = %a: %d, not %d", other->isa,
+                     (double)x[i], (double)scale, (double)(x[i] / scale), levels.data[i],
+                     expected[i]);
+    guarded_finish(&levels, other->isa);
+}
+
+Test(kernels, quantize_of_edges_at_every_scale)
+{
+    static const float special[] = {0x1p-149f, 0x1p-130f, 0x1p-128f, 0x1.000002p-128f,
+                                    0x1p-127f, FLT_MIN,   0x1p126f,  0x1.000002p126f,
+                                    0x1p127f,  FLT_MAX,   INFINITY,  NAN,
+                                    0.0f,      -0.0f,     -1.0f,     0x1p-30f};
+    enum { N_SPECIAL = sizeof special / sizeof special[0] };
+    struct ht_kernels kernels[33];
+    const size_t count = all_kernels(kernels);
+    float x[1000];
+    for (size_t c = 0; c < 3000; c++) {
+        const struct ht_kernel_quantizer *q = &quantizers[below(below(3) ? 4 : N_QUANTIZERS)];
+        const size_t n = c % 3 ? (size_t)between(1, 300) : 1000;
+        float scale = ldexpf(1.0f + (float)below(1u << 23) * 0x1p-23f, between(-30, 4));
+        if (c % 5 == 0)
+            scale = special[below(N_SPECIAL)];
+        else if (c % 5 == 1)
+            scale = any_float();
+        /* Many blocks with one hard number each, and blocks full of them. */
+        const uint64_t every = below(2) ? 1 : 60;
+        for (size_t i = 0; i < n; i++)
+            x[i] = below(every) ? 0.3f * scale : edge(scale, q);
+        for (size_t k = 1; k < count; k++)
+            check_quantize(&kernels[0], &kernels[k], x, n, scale, q);
+    }
+}
+
 /* FBGEMM's example: a product with the reciprocal gives another level than the division. */
 Test(kernels, quantize_divides)
 {
@@ -633,6 +696,130 @@ Test(kernels, packing_is_a_function_of_the_weights)
         free(b);
     }
     problem_finish(&p);
+}
+
+/* Packs rows in parts of `part` outputs, the last part first, over bytes that are not zero. */
+static void check_pack_levels(const struct ht_kernels *k, const struct ht_kernel_weights *w,
+                              size_t part)
+{
+    const int8_t *levels = (const int8_t *)w->codes;
+    const size_t size = k->packed_size(w), parts = (w->n + part - 1) / part;
+    struct guarded expected = guarded_new(size), packed = guarded_new(size);
+    struct guarded sums = guarded_new(w->n * sizeof(int32_t));
+    const struct ht_kernel_weights shape = {w->n, w->k, 8, NULL, w->level, NULL, false};
+    k->pack(w, expected.data);
+    for (size_t i = parts; i-- > 0;) {
+        const size_t row = i * part, rows = w->n - row < part ? w->n - row : part;
+        k->pack_levels(&shape, row, rows, levels + row * w->k, packed.data,
+                       (int32_t *)sums.data + row);
+    }
+    cr_assert_eq(memcmp(packed.data, expected.data, size), 0, "%s: n%zu k%zu in parts of %zu",
+                 k->isa, w->n, w->k, part);
+    for (size_t n = 0; n < w->n; n++) {
+        int32_t sum = 0;
+        for (size_t i = 0; i < w->k; i++)
+            sum += levels[n * w->k + i];
+        cr_assert_eq(((int32_t *)sums.data)[n], sum, "%s: n%zu k%zu", k->isa, n, w->k);
+    }
+    guarded_finish(&expected, "pack");
+    guarded_finish(&packed, "pack_levels");
+    guarded_finish(&sums, "sums");
+}
+
+Test(kernels, pack_levels_makes_the_bytes_of_pack)
+{
+    static const size_t ns[] = {1, 7, 8, 10, 16, 17, 128, 129, 256, 300};
+    static const size_t ks[] = {1, 3, 4, 15, 16, 17, 31, 64, 100, 257, 784};
+    struct ht_kernels kernels[33];
+    const size_t count = all_kernels(kernels);
+    for (size_t i = 0; i < sizeof ns / sizeof ns[0]; i++)
+        for (size_t j = 0; j < sizeof ks / sizeof ks[0]; j++) {
+            int16_t level[256];
+            uint8_t *codes = malloc(ns[i] * ks[j]); /* exact, for the sanitizer */
+            const struct ht_kernel_weights w = {ns[i], ks[j], 8, codes, level, NULL, false};
+            for (int c = 0; c < 256; c++)
+                level[c] = (int8_t)c;
+            for (size_t c = 0; c < ns[i] * ks[j]; c++)
+                codes[c] = (uint8_t)pick((enum fill)(j % N_FILLS), -127, 127);
+            for (size_t k = 0; k < count; k++) {
+                check_pack_levels(&kernels[k], &w, ns[i]);
+                check_pack_levels(&kernels[k], &w, HT_KERNEL_COLUMN_STEP);
+                check_pack_levels(&kernels[k], &w, (size_t)2 * HT_KERNEL_COLUMN_STEP);
+            }
+            free(codes);
+        }
+}
+
+static void set_output(struct ht_kernel_dense *d, int output, void *to)
+{
+    d->acc = output == 0 ? to : NULL;
+    d->real = output == 1 ? to : NULL;
+    d->levels = output == 2 ? to : NULL;
+}
+
+/* Ranges of outputs, computed one after the other in any order, are the whole. Before each, all
+ * bytes are a canary: no range may write into another. */
+static void check_columns(const struct ht_kernels *k, const struct problem *p, int output)
+{
+    static const struct ht_kernel_quantizer q = {-128, 127, 0, HT_KERNEL_NEAREST_EVEN};
+    const size_t width = output == 2 ? 1 : 4, size = p->m * p->n * width;
+    struct guarded packed = guarded_new(k->packed_size(&p->weights));
+    struct guarded whole = guarded_new(size), part = guarded_new(size);
+    struct ht_kernel_dense d = {.m = p->m,
+                                .a = p->a,
+                                .a_signed = p->a_signed,
+                                .weights = &p->weights,
+                                .packed = packed.data,
+                                .init = p->init,
+                                .multiplier = p->multiplier,
+                                .quantizer = &q};
+    k->pack(&p->weights, packed.data);
+    set_output(&d, output, whole.data);
+    k->dense(&d);
+    const size_t step = HT_KERNEL_COLUMN_STEP;
+    for (size_t column = 0; column < p->n;) {
+        const size_t steps = 1 + (size_t)below(2), left = p->n - column;
+        const bool to_the_end = left <= steps * step;
+        const size_t columns = to_the_end ? left : steps * step;
+        d.column = column;
+        d.columns = to_the_end && below(2) ? 0 : columns; /* 0: all from here on */
+        set_output(&d, output, part.data);
+        memset(part.data, CANARY, size);
+        k->dense(&d);
+        for (size_t i = 0; i < size; i++) {
+            const size_t n = i / width % p->n;
+            const bool asked = n >= column && n < column + columns;
+            cr_assert_eq(part.data[i], asked ? whole.data[i] : CANARY,
+                         "%s: %s %d m%zu n%zu k%zu, outputs %zu.. %zu: %zu", k->isa, p->grid.name,
+                         p->grid.bits, p->m, p->n, p->k, column, columns, n);
+        }
+        column += columns;
+    }
+    guarded_finish(&packed, "pack");
+    guarded_finish(&whole, k->isa);
+    guarded_finish(&part, k->isa);
+}
+
+Test(kernels, ranges_of_outputs_are_the_whole)
+{
+    static const size_t ns[] = {100, 128, 129, 255, 256, 300, 500}, ms[] = {1, 3, 7, 30};
+    static const struct {
+        const char *name;
+        int bits;
+    } grids[] = {{"narrow", 8}, {"affine", 8}, {"full", 4},
+                 {"affine", 2}, {"binary", 1}, {"affine", 3}};
+    struct ht_kernels kernels[33];
+    const size_t count = all_kernels(kernels);
+    for (size_t g = 0; g < 6; g++)
+        for (size_t i = 0; i < sizeof ns / sizeof ns[0]; i++)
+            for (size_t j = 0; j < sizeof ms / sizeof ms[0]; j++) {
+                struct problem p =
+                    make_problem(grids[g].name, grids[g].bits, ms[j], ns[i], (size_t)between(1, 70),
+                                 below(2), FILL_UNIFORM, FILL_UNIFORM);
+                for (size_t k = 0; k < count; k++)
+                    check_columns(&kernels[k], &p, (int)below(3));
+                problem_finish(&p);
+            }
 }
 
 Test(kernels, isa_mask)

@@ -75,7 +75,7 @@ static void compare(const struct ht_optimizer_config *c, double rate)
     ASSERT_OK(ht_optimizer_create(&o, c, &p, &err), err);
     for (int step = 1; step <= STEPS; step++) {
         set_gradients(&p, (uint64_t)step);
-        ht_optimizer_step(o, rate / step);
+        ht_optimizer_step(o, rate / step, 0, NULL);
         for (size_t i = 0; i < N_SPANS; i++)
             for (size_t j = 0; j < sizes[i]; j++) {
                 struct scalar *s = &expected[i][j];
@@ -171,7 +171,7 @@ Test(optimizer, first_step_of_adam_is_the_sign_of_the_gradient)
             ht_optimizer_defaults(&c, decoupled ? "adamw" : "adam");
             make_one(&p, 2, gradients[i], 0, 0);
             struct ht_optimizer *o = make_optimizer(&c, &p);
-            ht_optimizer_step(o, 0.25);
+            ht_optimizer_step(o, 0.25, 0, NULL);
             /* epsilon takes off 1e-8 / |g| of it */
             cr_assert_float_eq(p.value[0], gradients[i] > 0 ? 1.75f : 2.25f, 1e-6);
             ht_optimizer_destroy(o);
@@ -192,7 +192,7 @@ Test(optimizer, momentum_by_hand)
         cr_assert_eq(o->n_slots, 1);
         cr_assert_str_eq(o->slot_names[0], "momentum");
         for (int i = 0; i < 3; i++) {
-            ht_optimizer_step(o, 1);
+            ht_optimizer_step(o, 1, 0, NULL);
             cr_assert_eq(p.value[0], k ? nesterov[i] : plain[i]);
         }
         cr_assert_eq(o->slots[0][0], 1.75f);
@@ -217,7 +217,7 @@ Test(optimizer, weight_decay)
             c.weight_decay = 0.1;
             make_one(&p, 4, 0, flags, 0);
             struct ht_optimizer *o = make_optimizer(&c, &p);
-            ht_optimizer_step(o, 0.5);
+            ht_optimizer_step(o, 0.5, 0, NULL);
             cr_assert_float_eq(p.value[0], flags ? cases[i].flagged : 4, 1e-6, "%s: %g",
                                cases[i].name, (double)p.value[0]);
             ht_optimizer_destroy(o);
@@ -234,16 +234,16 @@ Test(optimizer, minimum_is_kept)
         ht_optimizer_defaults(&c, names[i]);
         make_one(&p, 1, 100, 0, 0.125f);
         struct ht_optimizer *o = make_optimizer(&c, &p);
-        ht_optimizer_step(o, 10);
+        ht_optimizer_step(o, 10, 0, NULL);
         cr_assert_eq(p.value[0], 0.125f);
         p.grad[0] = -1;
-        ht_optimizer_step(o, 100); /* and it may leave again */
+        ht_optimizer_step(o, 100, 0, NULL); /* and it may leave again */
         cr_assert(i == 0 ? p.value[0] == 100.125f : p.value[0] >= 0.125f);
         ht_optimizer_destroy(o);
         ht_params_finish(&p);
         make_one(&p, 1, 100, 0, 0); /* none asked for */
         o = make_optimizer(&c, &p);
-        ht_optimizer_step(o, 10);
+        ht_optimizer_step(o, 10, 0, NULL);
         cr_assert_lt(p.value[0], 0);
         ht_optimizer_destroy(o);
         ht_params_finish(&p);
@@ -261,7 +261,7 @@ Test(optimizer, state_can_be_restored)
     struct ht_optimizer *o = make_optimizer(&c, &p), *r = make_optimizer(&c, &q);
     for (uint64_t i = 0; i < 5; i++) {
         set_gradients(&p, i);
-        ht_optimizer_step(o, 0.01);
+        ht_optimizer_step(o, 0.01, 0, NULL);
     }
     cr_assert_eq(o->n_slots, 2);
     memcpy(q.value, p.value, p.n * sizeof *p.value);
@@ -271,8 +271,8 @@ Test(optimizer, state_can_be_restored)
     for (uint64_t i = 5; i < 9; i++) {
         set_gradients(&p, i);
         set_gradients(&q, i);
-        ht_optimizer_step(o, 0.01);
-        ht_optimizer_step(r, 0.01);
+        ht_optimizer_step(o, 0.01, 0, NULL);
+        ht_optimizer_step(r, 0.01, 0, NULL);
     }
     cr_assert_eq(memcmp(p.value, q.value, p.n * sizeof *p.value), 0);
     ht_optimizer_destroy(o);
@@ -321,7 +321,7 @@ Test(optimizer, out_of_memory)
     ht_optimizer_defaults(&c, "adam");
     make_one(&p, 1, 1, 0, 0);
     const long live = ht_alloc_live();
-    for (long n = 1; n <= 3; n++) {
+    for (long n = 1; n <= 4; n++) {
         struct ht_optimizer *o = NULL;
         ht_alloc_fail_at(n);
         cr_assert_eq(ht_optimizer_create(&o, &c, &p, &err), HT_ERR_MEMORY);
@@ -332,26 +332,58 @@ Test(optimizer, out_of_memory)
 
 /* --- gradients --- */
 
-Test(gradient, norm_and_scale)
+static struct ht_optimizer *make_sgd(const struct ht_params *p, double momentum)
+{
+    struct ht_optimizer_config c = {0};
+    struct ht_optimizer *o = NULL;
+    struct ht_error err = {0};
+    cr_assert(ht_optimizer_defaults(&c, "sgd"));
+    c.momentum = momentum;
+    ASSERT_OK(ht_optimizer_create(&o, &c, p, &err), err);
+    return o;
+}
+
+/* With a rate of 0 a step only measures. */
+static double norm_of(struct ht_optimizer *o)
+{
+    return ht_optimizer_step(o, 0, 0, NULL).gradient_norm;
+}
+
+Test(gradient, norm)
 {
     struct ht_params p;
     double sum = 0;
     make_params(&p);
+    struct ht_optimizer *o = make_sgd(&p, 0);
     set_gradients(&p, 1);
     for (size_t i = 0; i < p.n; i++)
         sum += (double)p.grad[i] * (double)p.grad[i];
-    const double norm = ht_gradient_norm(&p);
+    const double norm = norm_of(o);
     cr_assert_float_eq(norm, sqrt(sum), 1e-13 * norm); /* another order of the same sum */
-    cr_assert_eq(norm, ht_gradient_norm(&p));
-    ht_gradient_scale(&p, 0.5 / norm); /* clipped to 0.5; each element is rounded once */
-    cr_assert_float_eq(ht_gradient_norm(&p), 0.5, 1e-7);
+    cr_assert_eq(norm, norm_of(o));
     memset(p.grad, 0, p.n * sizeof *p.grad);
-    cr_assert_eq(ht_gradient_norm(&p), 0);
+    cr_assert_eq(norm_of(o), 0);
     p.grad[p.spans[1].offset + 4] = -3; /* in the tail of a span */
     p.grad[p.spans[2].offset] = 4;
-    cr_assert_eq(ht_gradient_norm(&p), 5);
+    cr_assert_eq(norm_of(o), 5);
     p.grad[0] = 3e38f; /* its square does not fit in a float */
-    cr_assert_float_eq(ht_gradient_norm(&p) / (double)3e38f, 1, 1e-12);
+    cr_assert_float_eq(norm_of(o) / (double)3e38f, 1, 1e-12);
+    ht_optimizer_destroy(o);
+    ht_params_finish(&p);
+}
+
+Test(gradient, clipped_to_the_norm)
+{
+    struct ht_params p;
+    make_params(&p);
+    struct ht_optimizer *o = make_sgd(&p, 0);
+    set_gradients(&p, 1);
+    const double norm = norm_of(o);
+    cr_assert_eq(ht_optimizer_step(o, 0, 2 * norm, NULL).gradient_norm, norm);
+    cr_assert_eq(norm_of(o), norm, "not clipped where it need not be");
+    cr_assert_eq(ht_optimizer_step(o, 0, 0.5, NULL).gradient_norm, norm, "the norm before");
+    cr_assert_float_eq(norm_of(o), 0.5, 1e-7); /* each element is rounded once */
+    ht_optimizer_destroy(o);
     ht_params_finish(&p);
 }
 
@@ -360,12 +392,84 @@ Test(gradient, norm_is_not_finite_if_a_gradient_is_not)
     struct ht_params p;
     static const float bad[] = {NAN, INFINITY, -INFINITY};
     make_params(&p);
+    struct ht_optimizer *o = make_sgd(&p, 0.9);
+    ht_real *before = ht_calloc(p.n, sizeof *before);
+    cr_assert_not_null(before);
+    memcpy(before, p.value, p.n * sizeof *before);
     for (size_t i = 0; i < N_SPANS; i++)
         for (size_t j = 0; j < sizes[i]; j++)
             for (size_t k = 0; k < 3; k++) {
                 set_gradients(&p, 1);
                 p.grad[p.spans[i].offset + j] = bad[k];
-                cr_assert(!isfinite(ht_gradient_norm(&p)));
+                cr_assert(!isfinite(ht_optimizer_step(o, 1, 1, NULL).gradient_norm));
+                cr_assert_arr_eq(p.value, before, p.n * sizeof *before, "clipping: no step");
             }
+    cr_assert_eq(o->step, 0);
+    cr_assert(!isfinite(ht_optimizer_step(o, 1, 0, NULL).gradient_norm));
+    ht_free(before);
+    ht_optimizer_destroy(o);
     ht_params_finish(&p);
+}
+
+Test(gradient, says_which_steps_leave_the_finite_numbers)
+{
+    struct ht_params p;
+    make_params(&p);
+    struct ht_optimizer *o = make_sgd(&p, 0);
+    for (size_t i = 0; i < N_SPANS; i++)
+        for (size_t j = 0; j < sizes[i]; j++) {
+            ht_real *value = &p.value[p.spans[i].offset + j], old = *value;
+            memset(p.grad, 0, p.n * sizeof *p.grad);
+            cr_assert(ht_optimizer_step(o, 1, 0, NULL).finite);
+            *value = 3e38f;
+            p.grad[p.spans[i].offset + j] = -3e38f;
+            cr_assert(!ht_optimizer_step(o, 1, 0, NULL).finite);
+            *value = old;
+        }
+    ht_optimizer_destroy(o);
+    ht_params_finish(&p);
+}
+
+/* --- threads --- */
+
+#define LARGE 40003 /* several parts, the last one odd */
+
+static void train_large(const char *name, unsigned threads, ht_real *value, double *norm)
+{
+    struct ht_params p = {0};
+    struct ht_optimizer_config c = {0};
+    struct ht_optimizer *o = NULL;
+    struct ht_pool *pool = NULL;
+    struct ht_error err = {0};
+    cr_assert(ht_optimizer_defaults(&c, name));
+    c.weight_decay = 0.01;
+    ht_params_declare(&p, "small", 1, 7, HT_SPAN_RELATIVE, 1, 0.5f);
+    ht_params_declare(&p, "large", 1, LARGE, HT_SPAN_DECAY, 1, 0);
+    ASSERT_OK(ht_params_allocate(&p, true, &err), err);
+    ASSERT_OK(ht_optimizer_create(&o, &c, &p, &err), err);
+    ASSERT_OK(ht_pool_create(&pool, threads, &err), err);
+    for (int step = 1; step <= 3; step++) {
+        for (size_t i = 0; i < p.n; i++)
+            p.grad[i] = (ht_real)(((double)((i * 7919 + (size_t)step * 131) % 1000) - 500) / 100);
+        *norm = ht_optimizer_step(o, 0.01, step == 2 ? 1 : 0, pool).gradient_norm;
+    }
+    memcpy(value, p.value + p.spans[1].offset, LARGE * sizeof *value);
+    ht_pool_destroy(pool);
+    ht_optimizer_destroy(o);
+    ht_params_finish(&p);
+}
+
+Test(threads, give_the_same_bytes)
+{
+    static const char *const names[] = {"sgd", "adam", "adamw"};
+    static ht_real one[LARGE], several[LARGE];
+    double norm_of_one = 0, norm_of_several = 0;
+    for (size_t i = 0; i < 3; i++)
+        for (unsigned threads = 2; threads <= 5; threads++) {
+            train_large(names[i], 1, one, &norm_of_one);
+            train_large(names[i], threads, several, &norm_of_several);
+            cr_assert_eq(norm_of_one, norm_of_several);
+            cr_assert_arr_eq(one, several, sizeof one);
+        }
+    cr_assert_eq(ht_alloc_live(), 0);
 }

@@ -118,7 +118,7 @@ static inline void train(const struct setup *s, struct ht_model *m)
         if (last && !batch_statistics && !dropout)
             expect_equal_forms(s, m, &n, &run);
         ht_graph_backward(n.graph, &run);
-        ht_optimizer_step(adam, s->learning_rate);
+        ht_optimizer_step(adam, s->learning_rate, 0, NULL);
     }
     ht_optimizer_destroy(adam);
     ht_graph_destroy(n.graph);

@@ -27,6 +27,7 @@ struct layer {
     const struct ht_kernel_dense *d;
     struct ht_x86_layout layout;
     size_t n, k, k4, planes;
+    size_t column, end; /* of the outputs that are asked for */
     const uint8_t *sums, *coefficients, *lines;
 };
 
@@ -38,6 +39,8 @@ static void layer_init(struct layer *l, const struct ht_kernel_dense *d)
     l->n = d->weights->n;
     l->k = d->weights->k;
     l->k4 = (l->k + 3) / 4;
+    l->column = d->column;
+    l->end = d->columns ? d->column + d->columns : l->n;
     if (l->layout.reference)
         return;
     l->planes = ht_x86_planes(&l->layout);
@@ -206,6 +209,10 @@ HT_INLINE void tile(size_t rows, const uint8_t *a, size_t stride, const uint8_t 
         v_store(acc + i * TILE_COLUMNS + LANES, sum[i][1]);
     }
 }
+
+_Static_assert(HT_KERNEL_COLUMN_STEP % TILE_COLUMNS == 0 &&
+                   HT_KERNEL_COLUMN_STEP % (8 * LANES) == 0,
+               "threads share no strip");
 
 typedef void (*tile_function)(const uint8_t *a, size_t stride, const uint8_t *b0, const uint8_t *b1,
                               size_t k4, const int32_t *start, size_t start_stride, int32_t *acc);
@@ -380,7 +387,7 @@ static size_t block_inputs(const struct layer *l)
 static void dense_many(const struct layer *l)
 {
     const size_t inputs = block_inputs(l), most = inputs >= l->k ? l->d->m : MAX_ROWS;
-    for (size_t column = 0; column < l->n; column += TILE_COLUMNS) {
+    for (size_t column = l->column; column < l->end; column += TILE_COLUMNS) {
         int32_t start[TILE_COLUMNS] = {0};
         v_store(start, starting_sum(l, column));
         if (column + LANES < l->n)
@@ -542,9 +549,9 @@ static void dense_row(const struct layer *l, size_t row)
     uint8_t copy[VECTOR_K];
     if (copy_once)
         copy_activations(copy, a, l->k, l->d->a_signed);
-    for (size_t column = 0; column < l->n;) {
+    for (size_t column = l->column; column < l->end;) {
         vint products[8];
-        const bool several = (l->n - column + strip_columns - 1) / strip_columns >= walk->strips;
+        const bool several = (l->end - column + strip_columns - 1) / strip_columns >= walk->strips;
         const size_t strips = several ? walk->strips : 1;
         const uint8_t *lines = l->lines + column / strip_columns * l->k4 * LINE;
         memset(products, 0, sizeof products);

@@ -50,15 +50,69 @@ HT_INLINE void quantize_all(const float *x, size_t n, float scale,
     }
 }
 
+/* NEAREST_EVEN without divisions, where that is certain to give the same levels.
+ *
+ * Let e = 2^-24, v = x / s the real number, u = fl(v) what the contract rounds, r = fl(1 / s), and
+ * low, high = fl(x r -+ NEAR), with or without rounding the product. Let |v| < 257. Then each of
+ * u, r, the product and the sums is off by at most e of itself, so that
+ *
+ *     low <= v - NEAR + 3.01 * 257 e,   |u - v| <= 257 e,   hence low < u, and u < high:
+ *
+ * NEAR = 2^-14 * 1.25 = 1280 e is more than 4.01 * 257 e. Rounding is monotone: if low and high
+ * round to the same integer, so does u. If not, which is rare, the block is divided.
+ *
+ * Bounds. x is held to fl(hi s), which makes a v beyond hi to one that differs from hi by less
+ * than 3 e hi, and both round to hi. Where v <= -257, all of u, low, high are less than lo, or the
+ * least integer stands for them, and the integer is raised to lo. NaN stays NaN until it is the
+ * least integer. Scales within 2^+-100 keep all of this away from overflow; what is lost where
+ * numbers are subnormal is less than 2^-40 of a level. */
+#define NEAR   0x1.4p-14f
+#define STEADY 4 /* vectors at a time */
+
+static bool can_multiply(float scale, const struct ht_kernel_quantizer *q)
+{
+    return q->rounding == HT_KERNEL_NEAREST_EVEN && scale >= 0x1p-100f && scale <= 0x1p100f &&
+           q->lo >= -256 && q->hi <= 256 && q->hi - q->lo <= 255;
+}
+
+/* As many as are whole blocks; returns how many. */
+static size_t quantize_by_product(const float *x, size_t n, float scale,
+                                  const struct ht_kernel_quantizer *q, uint8_t *levels)
+{
+    const vfloat factor = v_splat_float(1.0f / scale), most = v_splat_float((float)q->hi * scale);
+    const vfloat below = v_splat_float(-NEAR), above = v_splat_float(NEAR);
+    const vint least = v_splat16(q->lo), first = v_splat_byte(q->lo + q->zero_point);
+    size_t i = 0;
+    for (; i + STEADY * LANES <= n; i += STEADY * LANES) {
+        vint level[STEADY], doubtful = v_splat(0);
+        HT_UNROLL
+        for (size_t j = 0; j < STEADY; j++) {
+            const vfloat held = v_min(most, v_floats(v_load(x + i + j * LANES)));
+            level[j] = v_to_int(v_roughly(held, factor, below));
+            const vint high = v_to_int(v_roughly(held, factor, above));
+            doubtful = v_or_difference(doubtful, level[j], high);
+        }
+        if (v_any(doubtful))
+            quantize_all(x + i, STEADY * LANES, scale, q, HT_KERNEL_NEAREST_EVEN, levels + i);
+        else
+            v_store(levels + i, v_add_bytes(v_pack_bytes(level, least), first));
+    }
+    return i;
+}
+
 static void quantize(const float *x, size_t n, float scale, const struct ht_kernel_quantizer *q,
                      void *levels)
 {
+    uint8_t *to = levels;
+    size_t done = 0;
+    if (can_multiply(scale, q))
+        done = quantize_by_product(x, n, scale, q, to);
     if (q->rounding == HT_KERNEL_FLOOR)
-        quantize_all(x, n, scale, q, HT_KERNEL_FLOOR, levels);
+        quantize_all(x, n, scale, q, HT_KERNEL_FLOOR, to);
     else if (q->rounding == HT_KERNEL_NEAREST_ODD)
-        quantize_all(x, n, scale, q, HT_KERNEL_NEAREST_ODD, levels);
+        quantize_all(x, n, scale, q, HT_KERNEL_NEAREST_ODD, to);
     else
-        quantize_all(x, n, scale, q, HT_KERNEL_NEAREST_EVEN, levels);
+        quantize_all(x + done, n - done, scale, q, HT_KERNEL_NEAREST_EVEN, to + done);
 }
 
 #define LOOKUP_MIN ((size_t)1024) /* below it takes longer to make the bytes of the table */

@@ -4,6 +4,7 @@
 #define HT_KERNELS_X86_YMM_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -71,6 +72,40 @@ HT_INLINE void v_store_bytes(uint8_t *p, vint v, size_t count)
 HT_INLINE vint v_splat_byte(int x)
 {
     return _mm256_set1_epi8((char)x);
+}
+
+/* The 16 bytes at p and p + stride side by side. */
+HT_INLINE vint v_load_quads(const uint8_t *p, size_t stride)
+{
+    const __m128i low = _mm_loadu_si128((const __m128i *)(const void *)p);
+    const __m128i high = _mm_loadu_si128((const __m128i *)(const void *)(p + stride));
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+}
+
+/* Of each 16 bytes the first (last) two words of a and b, in turn. */
+HT_INLINE vint v_interleave_low32(vint a, vint b)
+{
+    return _mm256_unpacklo_epi32(a, b);
+}
+
+HT_INLINE vint v_interleave_high32(vint a, vint b)
+{
+    return _mm256_unpackhi_epi32(a, b);
+}
+
+HT_INLINE vint v_interleave_low64(vint a, vint b)
+{
+    return _mm256_unpacklo_epi64(a, b);
+}
+
+HT_INLINE vint v_interleave_high64(vint a, vint b)
+{
+    return _mm256_unpackhi_epi64(a, b);
+}
+
+HT_INLINE vint v_splat16(int x)
+{
+    return _mm256_set1_epi16((short)x);
 }
 
 /* 4 bytes to all lanes. */
@@ -169,6 +204,13 @@ HT_INLINE vint v_dot(vint sum, vint a, vint w)
 #endif
 }
 
+/* Each lane: sum + its 4 int8; pairs of them cannot saturate. */
+HT_INLINE vint v_add_groups(vint sum, vint w)
+{
+    const vint pairs = _mm256_maddubs_epi16(v_splat_byte(1), w);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
 HT_INLINE int32_t v_sum(vint a)
 {
     __m128i s = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
@@ -181,7 +223,7 @@ HT_INLINE vfloat v_to_float(vint a)
     return _mm256_cvtepi32_ps(a);
 }
 
-/* Half to even. */
+/* Half to even; the least int32 where a is NaN or out of range. */
 HT_INLINE vint v_to_int(vfloat a)
 {
     return _mm256_cvtps_epi32(a);
@@ -212,7 +254,7 @@ HT_INLINE vfloat v_quotient(vfloat a, vfloat b)
     return _mm256_div_ps(a, b);
 }
 
-/* b where a is NaN. */
+/* b where a or b is NaN. */
 HT_INLINE vfloat v_max(vfloat a, vfloat b)
 {
     return _mm256_max_ps(a, b);
@@ -221,6 +263,37 @@ HT_INLINE vfloat v_max(vfloat a, vfloat b)
 HT_INLINE vfloat v_min(vfloat a, vfloat b)
 {
     return _mm256_min_ps(a, b);
+}
+
+/* a * b + c; whether the product is rounded is open. */
+HT_INLINE vfloat v_roughly(vfloat a, vfloat b, vfloat c)
+{
+    return _mm256_add_ps(_mm256_mul_ps(a, b), c);
+}
+
+/* sum | a ^ b */
+HT_INLINE vint v_or_difference(vint sum, vint a, vint b)
+{
+    return _mm256_or_si256(sum, _mm256_xor_si256(a, b));
+}
+
+HT_INLINE bool v_any(vint a)
+{
+    return !_mm256_testz_si256(a, a);
+}
+
+/* The lanes of 4 vectors less `least` as bytes, clamped to 0..255; least in all 16-bit numbers. */
+HT_INLINE vint v_pack_bytes(const vint v[4], vint least)
+{
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i first = _mm256_subs_epi16(_mm256_packs_epi32(v[0], v[1]), least);
+    const __m256i second = _mm256_subs_epi16(_mm256_packs_epi32(v[2], v[3]), least);
+    return _mm256_permutevar8x32_epi32(_mm256_packus_epi16(first, second), order);
+}
+
+HT_INLINE vint v_add_bytes(vint a, vint b)
+{
+    return _mm256_add_epi8(a, b);
 }
 
 HT_INLINE vfloat v_floor(vfloat a)

@@ -3,6 +3,7 @@
 #define HT_KERNELS_X86_ZMM_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -60,6 +61,44 @@ HT_INLINE vint v_splat(int32_t x)
 HT_INLINE vint v_splat_byte(int x)
 {
     return _mm512_set1_epi8((char)x);
+}
+
+/* The 16 bytes at p, p + stride, ... side by side; by masks, which leaves the shuffles free. */
+HT_INLINE vint v_load_quads(const uint8_t *p, size_t stride)
+{
+    const __m128i *q[4];
+    for (size_t i = 0; i < 4; i++)
+        q[i] = (const __m128i *)(const void *)(p + i * stride);
+    vint v = _mm512_castsi128_si512(_mm_loadu_si128(q[0]));
+    v = _mm512_mask_broadcast_i32x4(v, 0x00f0, _mm_loadu_si128(q[1]));
+    v = _mm512_mask_broadcast_i32x4(v, 0x0f00, _mm_loadu_si128(q[2]));
+    return _mm512_mask_broadcast_i32x4(v, 0xf000, _mm_loadu_si128(q[3]));
+}
+
+/* Of each 16 bytes the first (last) two words of a and b, in turn. */
+HT_INLINE vint v_interleave_low32(vint a, vint b)
+{
+    return _mm512_unpacklo_epi32(a, b);
+}
+
+HT_INLINE vint v_interleave_high32(vint a, vint b)
+{
+    return _mm512_unpackhi_epi32(a, b);
+}
+
+HT_INLINE vint v_interleave_low64(vint a, vint b)
+{
+    return _mm512_unpacklo_epi64(a, b);
+}
+
+HT_INLINE vint v_interleave_high64(vint a, vint b)
+{
+    return _mm512_unpackhi_epi64(a, b);
+}
+
+HT_INLINE vint v_splat16(int x)
+{
+    return _mm512_set1_epi16((short)x);
 }
 
 /* 4 bytes to all lanes. */
@@ -146,6 +185,12 @@ HT_INLINE vint v_dot(vint sum, vint a, vint w)
     return _mm512_dpbusd_epi32(sum, a, w);
 }
 
+/* Each lane: sum + its 4 int8. */
+HT_INLINE vint v_add_groups(vint sum, vint w)
+{
+    return v_dot(sum, v_splat_byte(1), w);
+}
+
 HT_INLINE int32_t v_sum(vint a)
 {
     return _mm512_reduce_add_epi32(a);
@@ -156,7 +201,7 @@ HT_INLINE vfloat v_to_float(vint a)
     return _mm512_cvtepi32_ps(a);
 }
 
-/* Half to even. */
+/* Half to even; the least int32 where a is NaN or out of range. */
 HT_INLINE vint v_to_int(vfloat a)
 {
     return _mm512_cvtps_epi32(a);
@@ -187,7 +232,7 @@ HT_INLINE vfloat v_quotient(vfloat a, vfloat b)
     return _mm512_div_ps(a, b);
 }
 
-/* b where a is NaN. */
+/* b where a or b is NaN. */
 HT_INLINE vfloat v_max(vfloat a, vfloat b)
 {
     return _mm512_max_ps(a, b);
@@ -196,6 +241,37 @@ HT_INLINE vfloat v_max(vfloat a, vfloat b)
 HT_INLINE vfloat v_min(vfloat a, vfloat b)
 {
     return _mm512_min_ps(a, b);
+}
+
+/* a * b + c; whether the product is rounded is open. */
+HT_INLINE vfloat v_roughly(vfloat a, vfloat b, vfloat c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+/* sum | a ^ b */
+HT_INLINE vint v_or_difference(vint sum, vint a, vint b)
+{
+    return _mm512_ternarylogic_epi32(sum, a, b, 0xf6);
+}
+
+HT_INLINE bool v_any(vint a)
+{
+    return _mm512_test_epi32_mask(a, a) != 0;
+}
+
+/* The lanes of 4 vectors less `least` as bytes, clamped to 0..255; least in all 16-bit numbers. */
+HT_INLINE vint v_pack_bytes(const vint v[4], vint least)
+{
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i first = _mm512_subs_epi16(_mm512_packs_epi32(v[0], v[1]), least);
+    const __m512i second = _mm512_subs_epi16(_mm512_packs_epi32(v[2], v[3]), least);
+    return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(first, second));
+}
+
+HT_INLINE vint v_add_bytes(vint a, vint b)
+{
+    return _mm512_add_epi8(a, b);
 }
 
 HT_INLINE vfloat v_floor(vfloat a)

@@ -1,0 +1,260 @@
+/* Backward of quant_dense, divided as forward is. */
+#include <math.h>
+
+#include "base/vectorized.h"
+#include "quant/quant_dense_internal.h"
+#include "tensor/blas.h"
+
+struct work {
+    struct ht_node *n;
+    const struct ht_run *run;
+    ht_real *dv;         /* [B, out] gradient in front of the output quantizer and the activation */
+    ht_real *sum, *dot;  /* [out] over the batch, of dv and of dv * normalized */
+    ht_real *row_sums;   /* [B] of the output scale's gradient */
+    ht_real *x, *w;      /* [B, in], [out, in]: levels - zero_point as floats, on kernels */
+    ht_real *scale_sums; /* [out] of the weight scales' gradients, on kernels */
+};
+
+static struct work workspace(struct ht_node *n, const struct ht_run *run)
+{
+    const struct ht_node *x = n->in[HT_QD_X], *w = n->in[HT_QD_W];
+    ht_real *p = n->scratch_back;
+    struct work k = {n, run, p, NULL, NULL, NULL, NULL, NULL, NULL};
+    k.sum = k.dv + n->rows * n->cols;
+    k.dot = k.sum + n->cols;
+    k.row_sums = k.dot + n->cols;
+    if (!ht_qd_on_kernels(n)) {
+        k.x = x->value;
+        k.w = w->value;
+        return k;
+    }
+    k.scale_sums = k.row_sums + n->rows;
+    k.x = k.scale_sums + w->rows;
+    k.w = k.x + x->rows * x->cols;
+    return k;
+}
+
+static void for_rows(const struct work *k, ht_pool_work part)
+{
+    ht_pool_run(k->run->pool, ht_qd_parts(k->n->rows, HT_QD_ROWS), part, (void *)k);
+}
+
+static void for_columns(const struct work *k, ht_pool_work part)
+{
+    ht_pool_run(k->run->pool, ht_qd_parts(k->n->cols, HT_QD_COLUMNS), part, (void *)k);
+}
+
+/* --- through the output quantizer and the activation --- */
+
+HT_VECTORIZED static void pass_inside(const ht_real *units, size_t n, ht_real lo, ht_real hi,
+                                      ht_real *dv)
+{
+    for (size_t j = 0; j < n; j++)
+        dv[j] = ((units[j] > lo) & (units[j] < hi)) ? dv[j] : 0;
+}
+
+HT_VECTORIZED static void to_reals(const void *bytes, bool is_signed, size_t n, int zero_point,
+                                   ht_real *to)
+{
+    const uint8_t *levels = bytes;
+    const int8_t *signed_levels = bytes;
+    if (is_signed)
+        for (size_t j = 0; j < n; j++)
+            to[j] = (ht_real)(signed_levels[j] - zero_point);
+    else
+        for (size_t j = 0; j < n; j++)
+            to[j] = (ht_real)(levels[j] - zero_point);
+}
+
+/* q of a row: as it is, or from bytes to the buffer. */
+static const ht_real *rounded_row(const struct ht_node *n, size_t b, ht_real *buffer)
+{
+    const size_t at = b * n->cols;
+    if (!n->as_bytes)
+        return n->value + at;
+    to_reals((const uint8_t *)ht_node_levels(n) + at, n->signed_levels, n->cols, n->zero_point,
+             buffer);
+    return buffer;
+}
+
+static void output_rows(void *user, size_t part)
+{
+    const struct work *k = user;
+    const struct ht_node *n = k->n;
+    const struct ht_quant_dense *s = ht_qd_spec(n);
+    const struct ht_quantizer *q = s->out;
+    const struct ht_rounder r = ht_quantizer_rounder(q, 0);
+    const ht_real lo = s->clamp_lo / n->scale[0], hi = s->clamp_hi / n->scale[0];
+    const size_t end = ht_qd_end(part, HT_QD_ROWS, n->rows);
+    for (size_t b = part * HT_QD_ROWS; b < end; b++) {
+        const size_t at = b * n->cols;
+        const ht_real *units = ht_qd_units(n) + at, *dy = n->grad + at;
+        ht_real *dv = k->dv + at;
+        if (q->range->learned) /* dv is free until the next line */
+            k->row_sums[b] =
+                q->estimator->scale(units, rounded_row(n, b, dv), dy, n->cols, r.lo, r.hi);
+        q->estimator->input(units, dy, n->cols, r.lo, r.hi, dv);
+        pass_inside(units, n->cols, lo, hi, dv);
+    }
+}
+
+static void backward_output(const struct work *k)
+{
+    struct ht_node *n = k->n;
+    const struct ht_quantizer *q = ht_qd_spec(n)->out;
+    ht_real sum = 0;
+    if (!q) {
+        for (size_t i = 0; i < n->rows * n->cols; i++)
+            k->dv[i] = n->grad[i];
+        return;
+    }
+    for_rows(k, output_rows);
+    if (!q->range->learned)
+        return;
+    for (size_t b = 0; b < n->rows; b++)
+        sum += k->row_sums[b];
+    ht_grad_put(n, ht_qd_scale_input(ht_qd_spec(n)), 0,
+                ht_quantizer_scale_gradient(q, 0, sum, n->rows, n->cols));
+}
+
+/* --- through bias or batchnorm --- */
+
+HT_VECTORIZED static void sums_of_columns(void *user, size_t part)
+{
+    const struct work *k = user;
+    const struct ht_node *n = k->n;
+    const size_t first = part * HT_QD_COLUMNS, end = ht_qd_end(part, HT_QD_COLUMNS, n->cols);
+    const bool normalized = ht_qd_spec(n)->has_batchnorm;
+    ht_real *restrict sum = k->sum, *restrict dot = k->dot;
+    for (size_t j = first; j < end; j++)
+        sum[j] = dot[j] = 0;
+    for (size_t b = 0; b < n->rows; b++) {
+        const ht_real *d = k->dv + b * n->cols, *x = ht_qd_normalized(n) + b * n->cols;
+        for (size_t j = first; j < end; j++)
+            sum[j] += d[j];
+        for (size_t j = first; normalized && j < end; j++)
+            dot[j] += d[j] * x[j];
+    }
+}
+
+/* In place (Ioffe and Szegedy 2015, sec. 3, written as one expression). */
+HT_VECTORIZED static void batchnorm_rows(void *user, size_t part)
+{
+    const struct work *k = user;
+    const struct ht_node *n = k->n;
+    const ht_real *gamma = n->in[HT_QD_FIRST_AFFINE]->value;
+    const ht_real *inverse_sigma = ht_qd_inverse_sigma(n), *sum = k->sum, *dot = k->dot;
+    const ht_real rows =
+        ht_qd_uses_batch_statistics(n, k->run) ? (ht_real)n->rows : (ht_real)INFINITY;
+    const size_t end = ht_qd_end(part, HT_QD_ROWS, n->rows);
+    for (size_t b = part * HT_QD_ROWS; b < end; b++) {
+        ht_real *restrict d = k->dv + b * n->cols;
+        const ht_real *normalized = ht_qd_normalized(n) + b * n->cols;
+        for (size_t j = 0; j < n->cols; j++) {
+            ht_real centred = d[j] - sum[j] / rows - normalized[j] * (dot[j] / rows);
+            d[j] = centred * gamma[j] * inverse_sigma[j];
+        }
+    }
+}
+
+static void backward_affine(const struct work *k)
+{
+    struct ht_node *n = k->n;
+    const struct ht_quant_dense *s = ht_qd_spec(n);
+    if (!s->has_bias && !s->has_batchnorm)
+        return;
+    for_columns(k, sums_of_columns);
+    for (size_t j = 0; j < n->cols; j++) {
+        ht_grad_put(n, HT_QD_FIRST_AFFINE, j, s->has_bias ? k->sum[j] : k->dot[j]);
+        if (s->has_batchnorm)
+            ht_grad_put(n, HT_QD_FIRST_AFFINE + 1, j, k->sum[j]);
+    }
+    if (s->has_batchnorm)
+        for_rows(k, batchnorm_rows);
+}
+
+/* --- to the weights and the input: the dequantized tensors stand in for the float ones, with
+ * their scales in front --- */
+
+static void x_rows(void *user, size_t part)
+{
+    const struct work *k = user;
+    const struct ht_node *x = k->n->in[HT_QD_X];
+    const size_t at = part * HT_QD_ROWS * x->cols;
+    const size_t end = ht_qd_end(part, HT_QD_ROWS, x->rows) * x->cols;
+    to_reals((const uint8_t *)ht_node_levels(x) + at, x->signed_levels, end - at, x->zero_point,
+             k->x + at);
+}
+
+/* Gradients of some outputs' weights, and on through their quantizer while they are in the cache. */
+static void weights_of_columns(void *user, size_t part)
+{
+    const struct work *k = user;
+    const struct ht_node *n = k->n, *x = n->in[HT_QD_X];
+    struct ht_node *w = n->in[HT_QD_W];
+    const size_t first = part * HT_QD_COLUMNS, end = ht_qd_end(part, HT_QD_COLUMNS, n->cols);
+    ht_real *grad = (w->absorbed ? w->in[0]->grad : w->grad) + first * x->cols;
+    ht_gemm(true, false, end - first, x->cols, n->rows, x->scale[0], k->dv + first, n->cols, k->x,
+            x->cols, w->absorbed ? 0 : ht_grad_beta(n, HT_QD_W), grad, x->cols);
+    if (w->absorbed)
+        ht_fake_quant_backward_rows(w, first, end - first, k->scale_sums);
+}
+
+HT_VECTORIZED static void scale_rows(void *user, size_t part)
+{
+    const struct work *k = user;
+    const struct ht_node *n = k->n, *w = n->in[HT_QD_W];
+    const size_t end = ht_qd_end(part, HT_QD_ROWS, n->rows);
+    for (size_t b = part * HT_QD_ROWS; b < end; b++) {
+        ht_real *restrict dv = k->dv + b * n->cols;
+        if (w->n_scale == 1)
+            for (size_t j = 0; j < n->cols; j++)
+                dv[j] *= w->scale[0];
+        else
+            for (size_t j = 0; j < n->cols; j++)
+                dv[j] *= w->scale[j];
+    }
+}
+
+static void w_of_columns(void *user, size_t part)
+{
+    const struct work *k = user;
+    const struct ht_node *w = k->n->in[HT_QD_W];
+    const size_t at = part * HT_QD_COLUMNS * w->cols;
+    const size_t end = ht_qd_end(part, HT_QD_COLUMNS, w->rows) * w->cols;
+    to_reals((const uint8_t *)ht_node_levels(w) + at, true, end - at, 0, k->w + at);
+}
+
+/* Some columns of the input's gradient. */
+static void input_part(void *user, size_t part)
+{
+    const struct work *k = user;
+    const struct ht_node *n = k->n;
+    struct ht_node *x = n->in[HT_QD_X];
+    const size_t first = part * HT_QD_COLUMNS, end = ht_qd_end(part, HT_QD_COLUMNS, x->cols);
+    ht_gemm(false, false, n->rows, end - first, n->cols, 1, k->dv, n->cols, k->w + first, x->cols,
+            ht_grad_beta(n, HT_QD_X), x->grad + first, x->cols);
+}
+
+void ht_qd_backward(struct ht_node *n, const struct ht_run *run)
+{
+    const struct work k = workspace(n, run);
+    const struct ht_node *x = n->in[HT_QD_X];
+    struct ht_node *w = n->in[HT_QD_W];
+    const bool kernels = ht_qd_on_kernels(n);
+    backward_output(&k);
+    backward_affine(&k);
+    if (w->needs_grad) {
+        if (kernels)
+            for_rows(&k, x_rows);
+        for_columns(&k, weights_of_columns);
+        if (w->absorbed)
+            ht_fake_quant_backward_scales(w, k.scale_sums);
+    }
+    if (!x->needs_grad)
+        return;
+    for_rows(&k, scale_rows);
+    if (kernels)
+        for_columns(&k, w_of_columns);
+    ht_pool_run(run->pool, ht_qd_parts(x->cols, HT_QD_COLUMNS), input_part, (void *)&k);
+}
