@@ -210,11 +210,11 @@ HT_INLINE void tile(size_t rows, bool has_minimum, const uint8_t *a, size_t stri
             for (size_t v = 0; v < TILE_REGISTERS; v++) {
                 const int8x16_t w0 = vld1q_s8(b + g * LINE + v * 16);
                 const int8x16_t w1 = vld1q_s8(b + (g + 1) * LINE + v * 16);
+                vsum *to[TILE_ROWS];
                 HT_UNROLL
-                for (size_t i = 0; i < rows; i++) {
-                    vsum *to = &sum[sets == 2 ? g / 2 : i][v];
-                    *to = dot_8(*to, w0, w1, u[i], g, has_minimum);
-                }
+                for (size_t i = 0; i < rows; i++)
+                    to[i] = &sum[sets == 2 ? g / 2 : i][v];
+                dot_rows(rows, to, w0, w1, u, g, has_minimum);
             }
         }
     }

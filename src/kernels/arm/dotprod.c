@@ -34,11 +34,16 @@ HT_INLINE vsum dot_4(vsum sum, int8x16_t w, int8x16_t a, size_t lane)
                        : vdotq_laneq_s32(sum, w, a, 3);
 }
 
-/* The same for two groups: `lane` and the next one. */
-HT_INLINE vsum dot_8(vsum sum, int8x16_t w0, int8x16_t w1, int8x16_t a, size_t lane,
-                     bool has_minimum)
+/* The same for two groups, `lane` and the next one, and some rows: sum[row] += w u[row]. */
+HT_INLINE void dot_rows(size_t rows, vsum *const *sum, int8x16_t w0, int8x16_t w1,
+                        const int8x16_t *u, size_t lane, bool has_minimum)
 {
-    return dot_4(dot_4(sum, w0, a, lane), w1, a, lane + 1);
+    HT_UNROLL
+    for (size_t i = 0; i < rows; i++)
+        *sum[i] = dot_4(*sum[i], w0, u[i], lane);
+    HT_UNROLL
+    for (size_t i = 0; i < rows; i++)
+        *sum[i] = dot_4(*sum[i], w1, u[i], lane + 1);
 }
 
 #include "kernels/arm/dense.h"

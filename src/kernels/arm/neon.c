@@ -45,20 +45,25 @@ HT_INLINE vsum dot_4(vsum sum, int8x16_t w, int8x16_t a, size_t lane)
     return sum;
 }
 
-/* The same for two groups: `lane` and the next one. The sum of two products fits 16 bits as long as
- * no weight is -128 (has_minimum). */
-HT_INLINE vsum dot_8(vsum sum, int8x16_t w0, int8x16_t w1, int8x16_t a, size_t lane,
-                     bool has_minimum)
+/* The same for two groups, `lane` and the next one, and some rows: sum[row] += w u[row]. The sum of
+ * two products fits 16 bits as long as no weight is -128 (has_minimum). */
+HT_INLINE void dot_rows(size_t rows, vsum *const *sum, int8x16_t w0, int8x16_t w1,
+                        const int8x16_t *u, size_t lane, bool has_minimum)
 {
-    if (has_minimum)
-        return dot_4(dot_4(sum, w0, a, lane), w1, a, lane + 1);
-    const int8x16_t x0 = word(a, lane), x1 = word(a, lane + 1);
-    int16x8_t low = vmull_s8(vget_low_s8(w0), vget_low_s8(x0)), high = vmull_high_s8(w0, x0);
-    low = vmlal_s8(low, vget_low_s8(w1), vget_low_s8(x1));
-    high = vmlal_high_s8(high, w1, x1);
-    sum.val[0] = vpadalq_s16(sum.val[0], low);
-    sum.val[1] = vpadalq_s16(sum.val[1], high);
-    return sum;
+    HT_UNROLL
+    for (size_t i = 0; i < rows; i++) {
+        if (has_minimum) {
+            *sum[i] = dot_4(dot_4(*sum[i], w0, u[i], lane), w1, u[i], lane + 1);
+            continue;
+        }
+        const int8x16_t u0 = word(u[i], lane), u1 = word(u[i], lane + 1);
+        int16x8_t low = vmull_s8(vget_low_s8(w0), vget_low_s8(u0));
+        int16x8_t high = vmull_high_s8(w0, u0);
+        low = vmlal_s8(low, vget_low_s8(w1), vget_low_s8(u1));
+        high = vmlal_high_s8(high, w1, u1);
+        sum[i]->val[0] = vpadalq_s16(sum[i]->val[0], low);
+        sum[i]->val[1] = vpadalq_s16(sum[i]->val[1], high);
+    }
 }
 
 #include "kernels/arm/dense.h"
