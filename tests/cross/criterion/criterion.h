@@ -25,20 +25,24 @@ _Noreturn void cr_fail(const char *file, int line, const char *what, const char 
     }                                                                                              \
     static void suite##_##test(void)
 
-#define cr_check(condition, what, ...)                                                             \
-    ((condition) ? (void)0 : cr_fail(__FILE__, __LINE__, what, "" __VA_ARGS__))
-#define cr_assert(a, ...)          cr_check(a, #a, __VA_ARGS__)
-#define cr_assert_not(a, ...)      cr_check(!(a), "not " #a, __VA_ARGS__)
-#define cr_assert_not_null(a, ...) cr_check((a) != NULL, #a " is not NULL", __VA_ARGS__)
-#define cr_assert_eq(a, b, ...)    cr_check((a) == (b), #a " == " #b, __VA_ARGS__)
-#define cr_assert_neq(a, b, ...)   cr_check((a) != (b), #a " != " #b, __VA_ARGS__)
-#define cr_assert_lt(a, b, ...)    cr_check((a) < (b), #a " < " #b, __VA_ARGS__)
-#define cr_assert_leq(a, b, ...)   cr_check((a) <= (b), #a " <= " #b, __VA_ARGS__)
-#define cr_assert_gt(a, b, ...)    cr_check((a) > (b), #a " > " #b, __VA_ARGS__)
-#define cr_assert_geq(a, b, ...)   cr_check((a) >= (b), #a " >= " #b, __VA_ARGS__)
-#define cr_assert_str_eq(a, b, ...)                                                                \
-    cr_check(strcmp(a, b) == 0, #a " is the string " #b, __VA_ARGS__)
-#define cr_assert_arr_eq(a, b, size, ...)                                                          \
-    cr_check(memcmp(a, b, size) == 0, #a " has the bytes of " #b, __VA_ARGS__)
+/* With "" after the arguments there is always a format; what follows one is ignored. */
+#define cr_assert(...)          cr_true_(__VA_ARGS__, "")
+#define cr_assert_not(...)      cr_not_(__VA_ARGS__, "")
+#define cr_assert_not_null(...) cr_true_(__VA_ARGS__, "")
+#define cr_assert_eq(...)       cr_compare_(==, __VA_ARGS__, "")
+#define cr_assert_neq(...)      cr_compare_(!=, __VA_ARGS__, "")
+#define cr_assert_lt(...)       cr_compare_(<, __VA_ARGS__, "")
+#define cr_assert_leq(...)      cr_compare_(<=, __VA_ARGS__, "")
+#define cr_assert_gt(...)       cr_compare_(>, __VA_ARGS__, "")
+#define cr_assert_geq(...)      cr_compare_(>=, __VA_ARGS__, "")
+#define cr_assert_str_eq(...)   cr_string_(__VA_ARGS__, "")
+
+#define cr_check_(condition, what, ...)                                                            \
+    ((condition) ? (void)0 : cr_fail(__FILE__, __LINE__, what, __VA_ARGS__))
+#define cr_true_(a, ...) cr_check_(a, #a, __VA_ARGS__)
+#define cr_not_(a, ...)  cr_check_(!(a), "not " #a, __VA_ARGS__)
+#define cr_compare_(operator, a, b, ...)                                                           \
+    cr_check_((a) operator(b), #a " " #operator" " #b, __VA_ARGS__)
+#define cr_string_(a, b, ...) cr_check_(strcmp(a, b) == 0, #a " is " #b, __VA_ARGS__)
 
 #endif
