@@ -32,15 +32,24 @@ enum ht_mode {
                          and nothing observed: what gradient checks differentiate */
 };
 
+struct ht_node;
+
 /* What a run needs to know beside the tensors. */
 struct ht_run {
     enum ht_mode mode;
     uint64_t seed, step;   /* dropout masks: counter-based */
     bool freeze_batchnorm; /* TRAIN: use running statistics, do not update them */
     struct ht_pool *pool;  /* NULL: one thread. The bits do not depend on it */
+    /* NULL, or told during backward that the gradient of some rows of a parameter is final, while
+     * it is still in the cache: from any thread, each row at most once, from multiples of
+     * HT_READY_ROWS on, and as many, but for the end. The parameter may change at once. Not all
+     * parameters are told. */
+    void (*gradient_ready)(void *user, const struct ht_node *param, size_t row, size_t rows);
+    void *user; /* of gradient_ready */
 };
 
-struct ht_op;
+#define HT_READY_ROWS ((size_t)64)
+
 struct ht_kernels; /* kernels/kernels.h */
 
 struct ht_node {
@@ -50,6 +59,7 @@ struct ht_node {
     int n_in;
     int id; /* position in the order of execution */
 
+    int span; /* of a parameter: in its struct ht_params */
     size_t rows, cols;
     bool batched;    /* rows is the current batch size */
     bool needs_grad; /* a parameter is upstream */
@@ -75,6 +85,8 @@ struct ht_node {
     size_t scratch_back_size; /* within backward */
     ht_real *saved, *residual, *scratch, *scratch_back;
 
+    /* Last in the backward walk to write the gradient of in[i]: it is final then. */
+    bool last_grad[HT_MAX_INPUTS];
     /* First in the backward walk to write the gradient of in[i]: overwrite, else add. */
     bool first_grad[HT_MAX_INPUTS];
 };

@@ -5,10 +5,10 @@
 #include "autograd/graph.h"
 
 enum ht_op_use {
-    HT_OP_USES_INPUTS = 1, /* backward reads in[i]->value */
-    HT_OP_USES_OUTPUT = 2, /* backward reads its own value */
-    HT_OP_MAKES_BYTES = 4, /* its quantized output may be as_bytes */
-    HT_OP_KEEPS_BYTES = 8, /* the same, when its input is */
+    HT_OP_USES_INPUTS = 1,  /* backward reads in[i]->value */
+    HT_OP_USES_OUTPUT = 2,  /* backward reads its own value */
+    HT_OP_MAKES_BYTES = 4,  /* its quantized output may be as_bytes */
+    HT_OP_KEEPS_BYTES = 8,  /* the same, when its input is */
     HT_OP_TAKES_BYTES = 16, /* inputs may be as_bytes */
 };
 
@@ -35,6 +35,14 @@ struct ht_op {
 static inline ht_real ht_grad_beta(const struct ht_node *n, int i)
 {
     return n->first_grad[i] ? (ht_real)0 : (ht_real)1;
+}
+
+/* For an op that has just completed rows of the gradient of in[i], a parameter. */
+static inline void ht_gradient_ready(const struct ht_run *run, const struct ht_node *n, int i,
+                                     size_t row, size_t rows)
+{
+    if (run->gradient_ready && n->last_grad[i] && !n->in[i]->op)
+        run->gradient_ready(run->user, n->in[i], row, rows);
 }
 
 /* Sets n to the shape of in[0]; the usual infer of an element-wise op. */

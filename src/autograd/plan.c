@@ -94,24 +94,33 @@ static int value_end(const struct plan *p, const struct ht_node *n)
     return last;
 }
 
+/* Which input of c is n, or -1. */
+static int input_of(const struct ht_node *c, const struct ht_node *n)
+{
+    for (int k = 0; k < c->n_in; k++)
+        if (c->in[k] == n)
+            return k;
+    return -1;
+}
+
 /* First time n->grad is written: the backward step of its last consumer. Marks that consumer as
- * the one to overwrite. */
+ * the one to overwrite, and the first consumer as the one that completes it. */
 static int grad_start(const struct plan *p, const struct ht_node *n)
 {
+    struct ht_node *first = NULL, *last = NULL;
     if (n == p->g->loss)
         return (int)p->g->n_nodes;
-    for (size_t i = (size_t)p->g->loss->id + 1; i-- > (size_t)n->id + 1;) {
+    for (size_t i = (size_t)n->id + 1; i <= (size_t)p->g->loss->id; i++) {
         struct ht_node *c = p->g->nodes[i];
-        if (!p->reached[i])
+        if (!p->reached[i] || input_of(c, n) < 0)
             continue;
-        for (int k = 0; k < c->n_in; k++)
-            if (c->in[k] == n) {
-                c->first_grad[k] = true;
-                return backward_time(p, c);
-            }
+        first = first ? first : c;
+        last = c;
     }
-    assert(!"a node that is reached has a consumer that is");
-    return backward_time(p, n);
+    assert(last && "a node that is reached has a consumer that is");
+    first->last_grad[input_of(first, n)] = true;
+    last->first_grad[input_of(last, n)] = true;
+    return backward_time(p, last);
 }
 
 static bool sized(const struct ht_node *n, size_t *elements)

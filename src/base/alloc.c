@@ -1,8 +1,16 @@
+#define _DEFAULT_SOURCE /* madvise */
 #include "base/alloc.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#define LINE       ((size_t)64)
+#define HUGE_PAGE  ((size_t)2 << 20)
+#define HUGE_BLOCK ((size_t)1 << 20) /* from here on blocks are whole huge pages */
 
 /* The only mutable state of the library outside objects: two counters for tests. */
 static atomic_long live_blocks;
@@ -31,16 +39,28 @@ bool ht_add_size(size_t a, size_t b, size_t *ret)
     return true;
 }
 
+/* Weights and moments are streamed through in every step: with small pages, looking up addresses
+ * takes a share of that. Only advice; where it is not taken, nothing is lost. */
+static void ask_for_huge_pages(void *p, size_t bytes)
+{
+#if defined(__linux__)
+    if (bytes >= HUGE_PAGE)
+        madvise(p, bytes, MADV_HUGEPAGE);
+#endif
+}
+
 void *ht_calloc(size_t n, size_t size)
 {
     size_t bytes;
-    if (!ht_mul_size(n, size, &bytes) || bytes > PTRDIFF_MAX - 128 || should_fail())
+    if (!ht_mul_size(n, size, &bytes) || bytes > PTRDIFF_MAX - HUGE_PAGE || should_fail())
         return NULL;
-    bytes = (bytes + 63) / 64 * 64;
-    void *p = aligned_alloc(64, bytes ? bytes : 64);
+    const size_t alignment = bytes >= HUGE_BLOCK ? HUGE_PAGE : LINE;
+    bytes = bytes ? (bytes + alignment - 1) / alignment * alignment : LINE;
+    void *p = aligned_alloc(alignment, bytes);
     if (!p)
         return NULL;
-    memset(p, 0, bytes ? bytes : 64);
+    ask_for_huge_pages(p, bytes);
+    memset(p, 0, bytes);
     atomic_fetch_add(&live_blocks, 1);
     return p;
 }

@@ -161,7 +161,7 @@ void ht_pool_run(struct ht_pool *p, size_t parts, ht_pool_work work, void *user)
     atomic_flag_clear_explicit(&p->busy, memory_order_release);
 }
 
-static unsigned usable_cpus(void)
+unsigned ht_pool_cpus(void)
 {
 #if defined(__linux__)
     cpu_set_t set;
@@ -194,7 +194,7 @@ static int start_workers(struct ht_pool *p)
 
 enum ht_status ht_pool_create(struct ht_pool **ret, unsigned threads, struct ht_error *err)
 {
-    const unsigned cpus = usable_cpus();
+    const unsigned cpus = ht_pool_cpus();
     if (threads == 0)
         threads = cpus < HT_POOL_MAX_THREADS ? cpus : HT_POOL_MAX_THREADS;
     if (threads > HT_POOL_MAX_THREADS)

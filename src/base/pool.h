@@ -19,13 +19,16 @@ enum ht_status ht_pool_create(struct ht_pool **ret, unsigned threads, struct ht_
 /* NULL allowed. No run may be under way. */
 void ht_pool_destroy(struct ht_pool *p);
 
+/* CPUs that this process may use (its affinity), at least 1. */
+unsigned ht_pool_cpus(void);
+
 /* 1 for NULL. */
 unsigned ht_pool_threads(const struct ht_pool *p);
 
 /* Calls work(user, part) once for each part 0..parts - 1, the caller taking part in it, and returns
  * when all are done; what they wrote is then visible to the caller. Allocates nothing. Which thread
- * takes which part is not fixed. p NULL, one part, or a pool that is busy with another caller's run:
- * all parts in order on the calling thread. work must not run the same pool. */
+ * takes which part is not fixed. p NULL, one part, or a pool that is busy with another caller's
+ * run: all parts in order on the calling thread. work must not run the same pool. */
 typedef void (*ht_pool_work)(void *user, size_t part);
 void ht_pool_run(struct ht_pool *p, size_t parts, ht_pool_work work, void *user);
 

@@ -104,6 +104,7 @@ struct ht_experiment {
         char dir[HT_PATH_LENGTH];
         double max_minutes;        /* 0 = no limit: stop with a checkpoint after this long */
         double checkpoint_minutes; /* a checkpoint at each epoch's end, and this often */
+        int threads;               /* 0 = by the size of the network */
     } run;
     struct {
         char name[HT_NAME_LENGTH];

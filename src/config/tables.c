@@ -3,6 +3,8 @@
 #include <limits.h>
 #include <math.h>
 
+#include "base/pool.h"
+
 #define MEMBER_SIZE(type, member) sizeof(((type *)0)->member)
 
 /* Tables of maps that sit in the experiment itself have offset 0 and members from its start. */
@@ -342,6 +344,13 @@ static const struct ht_field run_fields[] = {
      .max = 1e6,
      .fallback = "5",
      .help = "a checkpoint is written after each epoch, and this often; 0: after each epoch only"},
+    {.name = "threads",
+     .type = HT_FIELD_INT,
+     AT(run.threads),
+     .max = HT_POOL_MAX_THREADS,
+     .fallback = "0",
+     .help = "threads of a training; any number gives the same result. 0: all CPUs, but one for small "
+             "networks"},
 };
 static const struct ht_field_table run_table = HT_FIELD_TABLE(run_fields);
 

@@ -2,6 +2,7 @@
  * carry over. */
 #include "optim/optimizer.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -143,25 +144,39 @@ static enum ht_status check_config(const struct ht_optimizer_config *c, bool ada
     return HT_OK;
 }
 
-/* A part is what a thread takes at a time; a block of it stays in L1 through all that is done. */
+/* A part is what a thread takes at a time, whole rows; a block of it stays in L1 through all that
+ * is done. */
 #define PART  ((size_t)16384)
 #define BLOCK ((size_t)1024)
 
+/* A power of 2, so that HT_OPTIMIZER_ROWS are whole parts. */
+static size_t rows_of_part(const struct ht_span *s)
+{
+    size_t rows = HT_OPTIMIZER_ROWS;
+    while (rows > 1 && rows * s->cols > PART)
+        rows /= 2;
+    return rows;
+}
+
 static bool divide(struct ht_optimizer *o)
 {
+    const struct ht_params *p = o->params;
     size_t n = 0;
-    for (size_t k = 0; k < o->params->n_spans; k++)
-        n += (o->params->spans[k].n + PART - 1) / PART;
+    for (size_t k = 0; k < p->n_spans; k++)
+        n += (p->spans[k].rows + rows_of_part(&p->spans[k]) - 1) / rows_of_part(&p->spans[k]);
     o->parts = ht_calloc(n, sizeof *o->parts);
-    if (!o->parts)
+    o->first_part = ht_calloc(p->n_spans, sizeof *o->first_part);
+    if (!o->parts || !o->first_part)
         return false;
-    for (size_t k = 0; k < o->params->n_spans; k++) {
-        const struct ht_span *span = &o->params->spans[k];
-        for (size_t at = 0; at < span->n; at += PART) {
+    for (size_t k = 0; k < p->n_spans; k++) {
+        const struct ht_span *span = &p->spans[k];
+        const size_t step = rows_of_part(span) * span->cols;
+        o->first_part[k] = o->n_parts;
+        for (size_t at = 0; at < span->n; at += step) {
             struct ht_optimizer_part *part = &o->parts[o->n_parts++];
             part->span = k;
             part->offset = span->offset + at;
-            part->n = span->n - at < PART ? span->n - at : PART;
+            part->n = span->n - at < step ? span->n - at : step;
         }
     }
     return true;
@@ -209,6 +224,7 @@ void ht_optimizer_destroy(struct ht_optimizer *o)
     for (int i = 0; i < o->n_slots; i++)
         ht_free(o->slots[i]);
     ht_free(o->parts);
+    ht_free(o->first_part);
     ht_free(o);
 }
 
@@ -252,22 +268,14 @@ HT_VECTORIZED static void keep_above(ht_real *x, size_t n, ht_real minimum)
         x[i] = x[i] < minimum ? minimum : x[i];
 }
 
-struct step {
-    struct ht_optimizer *o;
-    double learning_rate, factor; /* factor: of the gradients, 1 = as they are */
-    bool norm_only;
-};
-
 static size_t smaller(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
 
-static void step_part(void *user, size_t index)
+/* factor: of the gradients, 1 = as they are. */
+static void step_part(const struct ht_optimizer *o, struct ht_optimizer_part *part, double factor)
 {
-    const struct step *s = user;
-    const struct ht_optimizer *o = s->o;
-    struct ht_optimizer_part *part = &o->parts[index];
     const struct ht_span *span = &o->params->spans[part->span];
     double squares = 0;
     bool finite = true;
@@ -281,22 +289,16 @@ static void step_part(void *user, size_t index)
         for (int i = 0; i < o->n_slots; i++)
             p.slot[i] = o->slots[i] + at;
         squares += sum_of_squares(p.grad, p.n);
-        if (s->norm_only)
-            continue;
-        if (s->factor != 1)
-            multiply(p.grad, p.n, (ht_real)s->factor);
-        o->kind->update(o, &p, s->learning_rate);
+        if (factor != 1)
+            multiply(p.grad, p.n, (ht_real)factor);
+        o->kind->update(o, &p, o->learning_rate);
         if (span->minimum > 0)
             keep_above(p.value, p.n, span->minimum);
         finite = all_finite(p.value, p.n) && finite;
     }
     part->squares = squares;
     part->finite = finite;
-}
-
-static void run_parts(struct step *s, struct ht_pool *pool)
-{
-    ht_pool_run(pool, s->o->n_parts, step_part, s);
+    part->done = true;
 }
 
 /* The parts' sums in their order, whichever thread made them. */
@@ -308,26 +310,74 @@ static double norm_of_parts(const struct ht_optimizer *o)
     return sqrt(sum);
 }
 
-struct ht_optimizer_result ht_optimizer_step(struct ht_optimizer *o, double learning_rate,
-                                             double clip_norm, struct ht_pool *pool)
+void ht_optimizer_begin(struct ht_optimizer *o, double learning_rate)
 {
-    struct step s = {o, learning_rate, 1, false};
-    struct ht_optimizer_result result = {0, true};
-    if (clip_norm > 0) {
-        s.norm_only = true;
-        run_parts(&s, pool);
-        s.norm_only = false;
-        result.gradient_norm = norm_of_parts(o);
-        if (!isfinite(result.gradient_norm))
-            return result;
-        if (result.gradient_norm > clip_norm)
-            s.factor = clip_norm / result.gradient_norm;
-    }
     o->step++;
-    run_parts(&s, pool);
-    if (clip_norm <= 0)
-        result.gradient_norm = norm_of_parts(o);
+    o->learning_rate = learning_rate;
+    for (size_t i = 0; i < o->n_parts; i++)
+        o->parts[i].done = false;
+}
+
+void ht_optimizer_update_rows(struct ht_optimizer *o, size_t span, size_t row, size_t rows)
+{
+    const struct ht_span *s = &o->params->spans[span];
+    const size_t step = rows_of_part(s), first = o->first_part[span];
+    assert(row % HT_OPTIMIZER_ROWS == 0 && row + rows <= s->rows);
+    for (size_t i = row / step; i * step < row + rows; i++)
+        step_part(o, &o->parts[first + i], 1);
+}
+
+struct job {
+    struct ht_optimizer *o;
+    double factor;
+};
+
+static void part_left(void *user, size_t index)
+{
+    const struct job *j = user;
+    if (!j->o->parts[index].done)
+        step_part(j->o, &j->o->parts[index], j->factor);
+}
+
+static struct ht_optimizer_result finish_step(struct ht_optimizer *o, double factor,
+                                              struct ht_pool *pool)
+{
+    struct job j = {o, factor};
+    struct ht_optimizer_result result = {0, true};
+    ht_pool_run(pool, o->n_parts, part_left, &j);
+    result.gradient_norm = norm_of_parts(o);
     for (size_t i = 0; i < o->n_parts; i++)
         result.finite = o->parts[i].finite && result.finite;
     return result;
+}
+
+struct ht_optimizer_result ht_optimizer_end(struct ht_optimizer *o, struct ht_pool *pool)
+{
+    return finish_step(o, 1, pool);
+}
+
+static void measure_part(void *user, size_t index)
+{
+    const struct ht_optimizer *o = user;
+    struct ht_optimizer_part *part = &o->parts[index];
+    part->squares = 0;
+    for (size_t at = 0; at < part->n; at += BLOCK) /* as a step sums them */
+        part->squares +=
+            sum_of_squares(o->params->grad + part->offset + at, smaller(BLOCK, part->n - at));
+}
+
+struct ht_optimizer_result ht_optimizer_step(struct ht_optimizer *o, double learning_rate,
+                                             double clip_norm, struct ht_pool *pool)
+{
+    double factor = 1;
+    if (clip_norm > 0) {
+        ht_pool_run(pool, o->n_parts, measure_part, o);
+        const double norm = norm_of_parts(o);
+        if (!isfinite(norm))
+            return (struct ht_optimizer_result){norm, true};
+        if (norm > clip_norm)
+            factor = clip_norm / norm;
+    }
+    ht_optimizer_begin(o, learning_rate);
+    return finish_step(o, factor, pool);
 }

@@ -23,9 +23,10 @@ struct ht_optimizer_kind;
 
 /* Work is divided the same way for any number of threads. */
 struct ht_optimizer_part {
-    size_t span, offset, n; /* parameters offset..offset + n of that span */
+    size_t span, offset, n; /* parameters offset..offset + n, whole rows of that span */
     double squares;         /* of the gradients, in the last step */
     bool finite;            /* the values after it */
+    bool done;              /* in the step under way */
 };
 
 struct ht_optimizer {
@@ -34,11 +35,13 @@ struct ht_optimizer {
     const struct ht_params *params;
     /* What a checkpoint keeps: the steps done, and arrays [params->n] laid out as the values. */
     uint64_t step;
+    double learning_rate; /* of the step under way */
     int n_slots;
     const char *slot_names[HT_MAX_SLOTS]; /* "momentum", or "m" and "v"; static strings */
     ht_real *slots[HT_MAX_SLOTS];
     struct ht_optimizer_part *parts; /* [n_parts] */
     size_t n_parts;
+    size_t *first_part; /* [n_spans] */
 };
 
 /* The defaults of PyTorch for that name; false for an unknown one. config->name becomes static. */
@@ -62,5 +65,13 @@ struct ht_optimizer_result {
  * same bits for every pool. */
 struct ht_optimizer_result ht_optimizer_step(struct ht_optimizer *o, double learning_rate,
                                              double clip_norm, struct ht_pool *pool);
+
+/* The same step without clipping, while backward is still going on: begin, then rows row..row +
+ * rows of a span as their gradients are final (row a multiple of HT_OPTIMIZER_ROWS, rows too but
+ * for the end; different rows from different threads), then end for all that is left. */
+#define HT_OPTIMIZER_ROWS ((size_t)64)
+void ht_optimizer_begin(struct ht_optimizer *o, double learning_rate);
+void ht_optimizer_update_rows(struct ht_optimizer *o, size_t span, size_t row, size_t rows);
+struct ht_optimizer_result ht_optimizer_end(struct ht_optimizer *o, struct ht_pool *pool);
 
 #endif

@@ -5,44 +5,38 @@
 
 #include "base/vectorized.h"
 
-/* Sums keep several lanes so that they vectorize in an order that is fixed by the source. */
+/* A sum over a row: the terms of a block side by side, which vectorizes, then added to several
+ * lanes in an order that is fixed by the source. `term` may use i, and change arrays. */
 #define LANES 16
+#define BLOCK 128
+#define ROW_SUM(term)                                                                              \
+    ht_real lane[LANES] = {0}, block[BLOCK], sum = 0;                                              \
+    for (size_t at = 0; at < n; at += BLOCK) {                                                     \
+        const size_t count = n - at < BLOCK ? n - at : BLOCK;                                      \
+        size_t i = at;                                                                             \
+        for (; i < at + count; i++)                                                                \
+            block[i - at] = term;                                                                  \
+        for (i = count; i % LANES; i++)                                                            \
+            block[i] = 0;                                                                          \
+        for (i = 0; i < count; i += LANES)                                                         \
+            for (size_t j = 0; j < LANES; j++)                                                     \
+                lane[j] += block[i + j];                                                           \
+    }                                                                                              \
+    for (size_t j = 0; j < LANES; j++)                                                             \
+        sum += lane[j];                                                                            \
+    return sum
 
-static ht_real sum_lanes(const ht_real lane[LANES])
+typedef bool passes_function(ht_real u, ht_real lo, ht_real hi);
+typedef ht_real slope_function(ht_real u, ht_real q, ht_real lo, ht_real hi);
+
+/* dy becomes dx where it passes, else 0; returns what it adds to the scale's gradient. */
+static inline ht_real both_of_one(ht_real u, ht_real q, ht_real lo, ht_real hi,
+                                  slope_function *slope, passes_function *passes, ht_real *grad)
 {
-    ht_real sum = 0;
-    for (int j = 0; j < LANES; j++)
-        sum += lane[j];
-    return sum;
+    const ht_real dy = *grad;
+    *grad = passes(u, lo, hi) ? dy : 0;
+    return dy * slope(u, q, lo, hi);
 }
-
-/* The sum of dy * slope(u, q) over a row. */
-#define LANE_SUM(slope)                                                                            \
-    ht_real lane[LANES] = {0};                                                                     \
-    size_t i = 0;                                                                                  \
-    for (; i + LANES <= n; i += LANES)                                                             \
-        for (size_t j = 0; j < LANES; j++)                                                         \
-            lane[j] += dy[i + j] * slope(u[i + j], q[i + j], lo, hi);                              \
-    for (size_t j = 0; i < n; i++, j++)                                                            \
-        lane[j] += dy[i] * slope(u[i], q[i], lo, hi);                                              \
-    return sum_lanes(lane)
-
-/* The same from bytes; then dy becomes dx, the part of it that `passes`. */
-#define BOTH_STEP(i, lane, slope, passes)                                                          \
-    do {                                                                                           \
-        const ht_real u = x[i] * inverse, dy = grad[i];                                            \
-        (lane) += dy * slope(u, (ht_real)levels[i], lo, hi);                                       \
-        grad[i] = passes(u, lo, hi) ? dy : 0;                                                      \
-    } while (0)
-#define BOTH(slope, passes)                                                                        \
-    ht_real lane[LANES] = {0};                                                                     \
-    size_t i = 0;                                                                                  \
-    for (; i + LANES <= n; i += LANES)                                                             \
-        for (size_t j = 0; j < LANES; j++)                                                         \
-            BOTH_STEP(i + j, lane[j], slope, passes);                                              \
-    for (size_t j = 0; i < n; i++, j++)                                                            \
-        BOTH_STEP(i, lane[j], slope, passes);                                                      \
-    return sum_lanes(lane)
 
 /* STE: dy/dx = 1 everywhere (Bengio et al. 2013, arXiv 1308.3432). y = x + scale * (q - u). */
 static inline bool always(ht_real u, ht_real lo, ht_real hi)
@@ -65,13 +59,15 @@ static inline ht_real rounding_error(ht_real u, ht_real q, ht_real lo, ht_real h
 HT_VECTORIZED static ht_real ste_scale(const ht_real *u, const ht_real *q, const ht_real *dy,
                                        size_t n, ht_real lo, ht_real hi)
 {
-    LANE_SUM(rounding_error);
+    ROW_SUM(dy[i] * rounding_error(u[i], q[i], lo, hi));
 }
 
-HT_VECTORIZED static ht_real ste_both(const ht_real *x, ht_real inverse, const int8_t *levels,
-                                      size_t n, ht_real lo, ht_real hi, ht_real *grad)
+HT_VECTORIZED static ht_real ste_both(const ht_real *restrict x, ht_real inverse,
+                                      const int8_t *restrict levels, size_t n, ht_real lo,
+                                      ht_real hi, ht_real *restrict grad)
 {
-    BOTH(rounding_error, always);
+    ROW_SUM(
+        both_of_one(x[i] * inverse, (ht_real)levels[i], lo, hi, rounding_error, always, &grad[i]));
 }
 
 /* Clipped STE: dy/dx = 1 inside [lo, hi], 0 outside (BinaryNet, Courbariaux et al. 2016, eq. 4). */
@@ -96,13 +92,14 @@ static inline ht_real lsq_slope(ht_real u, ht_real q, ht_real lo, ht_real hi)
 HT_VECTORIZED static ht_real clipped_scale(const ht_real *u, const ht_real *q, const ht_real *dy,
                                            size_t n, ht_real lo, ht_real hi)
 {
-    LANE_SUM(lsq_slope);
+    ROW_SUM(dy[i] * lsq_slope(u[i], q[i], lo, hi));
 }
 
-HT_VECTORIZED static ht_real clipped_both(const ht_real *x, ht_real inverse, const int8_t *levels,
-                                          size_t n, ht_real lo, ht_real hi, ht_real *grad)
+HT_VECTORIZED static ht_real clipped_both(const ht_real *restrict x, ht_real inverse,
+                                          const int8_t *restrict levels, size_t n, ht_real lo,
+                                          ht_real hi, ht_real *restrict grad)
 {
-    BOTH(lsq_slope, inside);
+    ROW_SUM(both_of_one(x[i] * inverse, (ht_real)levels[i], lo, hi, lsq_slope, inside, &grad[i]));
 }
 
 static double factor_one(size_t elements, ht_real hi)

@@ -35,14 +35,14 @@ size_t ht_qd_packed_elements(const struct ht_node *n)
     return (n->kernels->packed_size(&w) + 63) / 64 * 64 / sizeof(ht_real); /* a cache line */
 }
 
-/* Backward on kernels wants x [B, in] as floats, w [out, in] too if x needs a gradient, and a sum
- * for each row of w. */
+/* Backward on kernels wants x [B, in] as floats, blocks of w if x needs a gradient, and a sum for
+ * each row of w. */
 static size_t float_copies(const struct ht_node *n)
 {
     const struct ht_node *x = n->in[HT_QD_X], *w = n->in[HT_QD_W];
     if (!ht_qd_on_kernels(n))
         return 0;
-    return x->rows * x->cols + (x->needs_grad ? w->rows * w->cols : 0) + w->rows;
+    return x->rows * x->cols + (x->needs_grad ? HT_QD_WEIGHTS * x->cols : 0) + w->rows;
 }
 
 static enum ht_status infer(struct ht_node *n, struct ht_error *err)

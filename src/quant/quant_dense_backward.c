@@ -11,7 +11,8 @@ struct work {
     ht_real *dv;         /* [B, out] gradient in front of the output quantizer and the activation */
     ht_real *sum, *dot;  /* [out] over the batch, of dv and of dv * normalized */
     ht_real *row_sums;   /* [B] of the output scale's gradient */
-    ht_real *x, *w;      /* [B, in], [out, in]: levels - zero_point as floats, on kernels */
+    ht_real *x;          /* [B, in]: levels - zero_point as floats */
+    ht_real *w;          /* on kernels: for each part of the inputs a block of weights as floats */
     ht_real *scale_sums; /* [out] of the weight scales' gradients, on kernels */
 };
 
@@ -25,7 +26,6 @@ static struct work workspace(struct ht_node *n, const struct ht_run *run)
     k.row_sums = k.dot + n->cols;
     if (!ht_qd_on_kernels(n)) {
         k.x = x->value;
-        k.w = w->value;
         return k;
     }
     k.scale_sums = k.row_sums + n->rows;
@@ -186,18 +186,22 @@ static void x_rows(void *user, size_t part)
              k->x + at);
 }
 
-/* Gradients of some outputs' weights, and on through their quantizer while they are in the cache. */
+/* Gradients of some outputs' weights, and on through their quantizer while they are in the cache.
+ */
 static void weights_of_columns(void *user, size_t part)
 {
     const struct work *k = user;
     const struct ht_node *n = k->n, *x = n->in[HT_QD_X];
     struct ht_node *w = n->in[HT_QD_W];
-    const size_t first = part * HT_QD_COLUMNS, end = ht_qd_end(part, HT_QD_COLUMNS, n->cols);
+    const size_t first = part * HT_QD_WEIGHTS, end = ht_qd_end(part, HT_QD_WEIGHTS, n->cols);
     ht_real *grad = (w->absorbed ? w->in[0]->grad : w->grad) + first * x->cols;
     ht_gemm(true, false, end - first, x->cols, n->rows, x->scale[0], k->dv + first, n->cols, k->x,
             x->cols, w->absorbed ? 0 : ht_grad_beta(n, HT_QD_W), grad, x->cols);
-    if (w->absorbed)
-        ht_fake_quant_backward_rows(w, first, end - first, k->scale_sums);
+    for (size_t row = first; w->absorbed && row < end; row += HT_READY_ROWS) {
+        const size_t rows = end - row < HT_READY_ROWS ? end - row : HT_READY_ROWS;
+        ht_fake_quant_backward_rows(w, row, rows, k->scale_sums);
+        ht_gradient_ready(k->run, w, 0, row, rows);
+    }
 }
 
 HT_VECTORIZED static void scale_rows(void *user, size_t part)
@@ -216,24 +220,26 @@ HT_VECTORIZED static void scale_rows(void *user, size_t part)
     }
 }
 
-static void w_of_columns(void *user, size_t part)
-{
-    const struct work *k = user;
-    const struct ht_node *w = k->n->in[HT_QD_W];
-    const size_t at = part * HT_QD_COLUMNS * w->cols;
-    const size_t end = ht_qd_end(part, HT_QD_COLUMNS, w->rows) * w->cols;
-    to_reals((const uint8_t *)ht_node_levels(w) + at, true, end - at, 0, k->w + at);
-}
-
-/* Some columns of the input's gradient. */
+/* Some columns of the input's gradient: dv . w, a block of outputs after the other, so that the
+ * weights become floats in the cache and are gone again. */
 static void input_part(void *user, size_t part)
 {
     const struct work *k = user;
-    const struct ht_node *n = k->n;
+    const struct ht_node *n = k->n, *w = n->in[HT_QD_W];
     struct ht_node *x = n->in[HT_QD_X];
-    const size_t first = part * HT_QD_COLUMNS, end = ht_qd_end(part, HT_QD_COLUMNS, x->cols);
-    ht_gemm(false, false, n->rows, end - first, n->cols, 1, k->dv, n->cols, k->w + first, x->cols,
-            ht_grad_beta(n, HT_QD_X), x->grad + first, x->cols);
+    const size_t first = part * HT_QD_INPUTS, end = ht_qd_end(part, HT_QD_INPUTS, x->cols);
+    const size_t stride = end - first;
+    ht_real *buffer = k->w + first * HT_QD_WEIGHTS;
+    for (size_t j = 0; j < n->cols; j += HT_QD_WEIGHTS) {
+        const size_t rows = ht_qd_end(j / HT_QD_WEIGHTS, HT_QD_WEIGHTS, n->cols) - j;
+        const int8_t *levels = ht_node_levels(w);
+        for (size_t i = 0; i < rows && ht_qd_on_kernels(n); i++)
+            to_reals(levels + (j + i) * x->cols + first, true, stride, 0, buffer + i * stride);
+        ht_gemm(false, false, n->rows, stride, rows, 1, k->dv + j, n->cols,
+                ht_qd_on_kernels(n) ? buffer : w->value + j * x->cols + first,
+                ht_qd_on_kernels(n) ? stride : x->cols, j ? 1 : ht_grad_beta(n, HT_QD_X),
+                x->grad + first, x->cols);
+    }
 }
 
 void ht_qd_backward(struct ht_node *n, const struct ht_run *run)
@@ -247,14 +253,12 @@ void ht_qd_backward(struct ht_node *n, const struct ht_run *run)
     if (w->needs_grad) {
         if (kernels)
             for_rows(&k, x_rows);
-        for_columns(&k, weights_of_columns);
+        ht_pool_run(run->pool, ht_qd_parts(n->cols, HT_QD_WEIGHTS), weights_of_columns, (void *)&k);
         if (w->absorbed)
             ht_fake_quant_backward_scales(w, k.scale_sums);
     }
     if (!x->needs_grad)
         return;
     for_rows(&k, scale_rows);
-    if (kernels)
-        for_columns(&k, w_of_columns);
-    ht_pool_run(run->pool, ht_qd_parts(x->cols, HT_QD_COLUMNS), input_part, (void *)&k);
+    ht_pool_run(run->pool, ht_qd_parts(x->cols, HT_QD_INPUTS), input_part, (void *)&k);
 }

@@ -12,6 +12,9 @@ enum { HT_QD_X, HT_QD_W, HT_QD_FIRST_AFFINE };
 /* Divided the same way for any number of threads: rows of the batch, and columns (outputs). */
 #define HT_QD_ROWS    ((size_t)16)
 #define HT_QD_COLUMNS ((size_t)HT_KERNEL_COLUMN_STEP)
+/* Of products: smaller ones cost more. A part of the weights' gradient stays in L2. */
+#define HT_QD_WEIGHTS ((size_t)256)
+#define HT_QD_INPUTS  ((size_t)512)
 
 static inline size_t ht_qd_parts(size_t n, size_t step)
 {

@@ -7,7 +7,8 @@
     for (size_t i = 0; i < n; i++)                                                                 \
     level[i] = round(ht_clamp(value, r->lo, r->hi))
 
-HT_VECTORIZED void ht_round_row(const struct ht_rounder *r, const ht_real *u, size_t n, ht_real *level)
+HT_VECTORIZED void ht_round_row(const struct ht_rounder *r, const ht_real *u, size_t n,
+                                ht_real *level)
 {
     if (r->kind == HT_ROUNDER_EVEN)
         ROUND_LOOP(ht_round_even, u[i]);
@@ -17,8 +18,8 @@ HT_VECTORIZED void ht_round_row(const struct ht_rounder *r, const ht_real *u, si
         ROUND_LOOP(ht_round_odd, u[i]);
 }
 
-HT_VECTORIZED void ht_quantize_row(const struct ht_rounder *r, const ht_real *x, ht_real scale, size_t n,
-                     ht_real *level)
+HT_VECTORIZED void ht_quantize_row(const struct ht_rounder *r, const ht_real *x, ht_real scale,
+                                   size_t n, ht_real *level)
 {
     if (r->kind == HT_ROUNDER_EVEN)
         ROUND_LOOP(ht_round_even, x[i] / scale);

@@ -86,14 +86,15 @@ void ht_environment_print(const struct ht_experiment *e, const struct ht_dataset
     json_object_set_new(o, "system", json_string(system));
     json_object_set_new(o, "cpu", json_string(cpu));
     json_object_set_new(o, "cpu_extensions", vector_extensions());
-    json_object_set_new(o, "kernels", json_string(kernels.isa));
     json_object_set_new(o, "blas", json_string(ht_blas_version()));
     json_object_set_new(o, "blas_core", json_string(ht_blas_core()));
     json_object_set_new(o, "seed", json_integer((json_int_t)e->seed));
     json_object_set_new(o, "data", json_string(d->name));
     json_object_set_new(o, "data_sha256", json_string(d->hash));
-    if (experiment_file)
+    if (experiment_file) { /* what does not change the outcome stays out of checkpoints */
+        json_object_set_new(o, "kernels", json_string(kernels.isa));
         json_object_set_new(o, "experiment_file", json_string(experiment_file));
+    }
     char *text = json_dumps(o, JSON_INDENT(2));
     if (text)
         ht_text_printf(out, "%s\n", text);

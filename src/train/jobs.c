@@ -26,6 +26,7 @@ struct child {
     int out;
     const volatile sig_atomic_t *stop;
     int64_t told; /* step of the last message */
+    int jobs;     /* at the same time */
 };
 
 struct pool {
@@ -65,7 +66,13 @@ static void on_event(void *user, const struct ht_train_event *event)
         return;
     c->told = event->step;
     struct message m;
+    char threads[16];
     memset(&m, 0, sizeof m);
+    if (c->jobs > 1) { /* they share the CPUs */
+        const unsigned share = ht_pool_cpus() / (unsigned)c->jobs;
+        snprintf(threads, sizeof threads, "%u", share ? share : 1);
+        setenv("HALFTONE_THREADS", threads, false);
+    }
     m.job = c->index;
     m.step = event->step;
     tell(c->out, &m);
@@ -148,7 +155,7 @@ static void start_job(struct pool *p, size_t i)
     fflush(NULL); /* or the child would write the buffers a second time */
     pid_t pid = fork();
     if (pid == 0) {
-        struct child c = {job, i, p->out, p->options->stop, 0};
+        struct child c = {job, i, p->out, p->options->stop, 0, p->options->jobs};
         close(p->in);
         run_child(&c, p->options->resume);
     }

@@ -12,8 +12,8 @@ struct ht_network {
     struct ht_node *x, *target, *y, *loss; /* borrowed from graph */
 };
 
-/* training: with gradients. kernels: quantized layers go through them; NULL: through float products.
- * The bits are the same. model, objective and kernels must outlive it. */
+/* training: with gradients. kernels: quantized layers go through them; NULL: through float
+ * products. The bits are the same. model, objective and kernels must outlive it. */
 enum ht_status ht_network_init(struct ht_network *n, struct ht_model *model,
                                const struct ht_objective *objective, size_t max_batch,
                                bool quantized, bool training, const struct ht_kernels *kernels,

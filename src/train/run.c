@@ -46,6 +46,18 @@ enum ht_status ht_run_kernels(struct ht_kernels *ret, struct ht_error *err)
     return HT_OK;
 }
 
+enum ht_status ht_run_threads(unsigned *ret, struct ht_error *err)
+{
+    unsigned wanted;
+    const char *value = getenv("HALFTONE_THREADS");
+    if (!ht_pool_threads_wanted(value, &wanted))
+        return ht_fail(err, HT_ERR_CONFIG,
+                       "HALFTONE_THREADS: expected a whole number from 1 to %d, not '%s'",
+                       HT_POOL_MAX_THREADS, value);
+    *ret = wanted ? wanted : ht_pool_cpus();
+    return HT_OK;
+}
+
 /* --- the folder --- */
 
 static enum ht_status move_aside(const char *folder, char moved[HT_PATH_LENGTH],

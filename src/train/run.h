@@ -52,5 +52,9 @@ enum ht_status ht_run_lower(struct ht_qmodel **ret, const struct ht_experiment *
 
 /* Kernels as HALFTONE_ISA allows; HT_ERR_CONFIG for an unknown name. */
 enum ht_status ht_run_kernels(struct ht_kernels *ret, struct ht_error *err);
+/* Threads that this process may use: HALFTONE_THREADS, else its CPUs. HT_ERR_CONFIG for a bad
+ * value.
+ */
+enum ht_status ht_run_threads(unsigned *ret, struct ht_error *err);
 
 #endif

@@ -35,7 +35,7 @@ struct ht_trainer {
     struct ht_optimizer *optimizer;
     struct ht_schedule schedule;
     struct ht_kernels kernels;
-    struct ht_pool *pool; /* NULL: one thread */
+    struct ht_pool *pool; /* made when a network needs it; NULL: one thread */
     struct ht_network train[N_FORMS], evaluation[N_FORMS]; /* made when first needed */
     uint32_t *order;                                       /* [training samples] of the epoch */
     struct ht_progress_state state;
@@ -68,15 +68,37 @@ static int last_form(const struct ht_trainer *t)
     return form_of_epoch(t, t->state.epoch > 0 ? t->state.epoch - 1 : 0);
 }
 
+/* Multiplications in a step from which on threads win more than it costs to wake them. */
+#define LARGE_STEP 2e8
+
+static double products_of_step(const struct ht_trainer *t)
+{
+    double weights = 0;
+    for (size_t i = 0; i < t->model->n_blocks; i++)
+        weights += (double)t->model->blocks[i].in * (double)t->model->blocks[i].out;
+    return 3 * weights * (double)t->e->train.batch;
+}
+
+static enum ht_status need_pool(struct ht_trainer *t, struct ht_error *err)
+{
+    unsigned threads;
+    enum ht_status status = ht_run_threads(&threads, err);
+    if (t->e->run.threads > 0)
+        threads = (unsigned)t->e->run.threads;
+    else if (products_of_step(t) < LARGE_STEP)
+        threads = 1;
+    return status == HT_OK && threads > 1 ? ht_pool_create(&t->pool, threads, err) : status;
+}
+
 /* Evaluation goes through float products: what is compared with the integer engine has nothing in
  * common with it. */
 static enum ht_status need_networks(struct ht_trainer *t, int form, struct ht_error *err)
 {
-    enum ht_status status = HT_OK;
-    if (!t->train[form].graph)
-        status = ht_network_init(&t->train[form], t->model, &t->objective,
-                                 (size_t)t->e->train.batch, form == QUANTIZED, true,
-                                 ht_network_training_kernels(&t->kernels), err);
+    enum ht_status status = t->pool ? HT_OK : need_pool(t, err);
+    if (status == HT_OK && !t->train[form].graph)
+        status =
+            ht_network_init(&t->train[form], t->model, &t->objective, (size_t)t->e->train.batch,
+                            form == QUANTIZED, true, ht_network_training_kernels(&t->kernels), err);
     if (status == HT_OK && !t->evaluation[form].graph)
         status = ht_network_init(&t->evaluation[form], t->model, &t->objective, EVALUATION_BATCH,
                                  form == QUANTIZED, false, NULL, err);
@@ -320,6 +342,7 @@ void ht_trainer_destroy(struct ht_trainer *t)
         ht_network_finish(&t->train[form]);
         ht_network_finish(&t->evaluation[form]);
     }
+    ht_pool_destroy(t->pool);
     ht_optimizer_destroy(t->optimizer);
     ht_model_destroy(t->model);
     ht_text_finish(&t->resolved);
@@ -329,31 +352,62 @@ void ht_trainer_destroy(struct ht_trainer *t)
 
 /* --- the loop --- */
 
+_Static_assert(HT_READY_ROWS == HT_OPTIMIZER_ROWS, "what backward tells is what a step takes");
+
+static void update_rows(void *user, const struct ht_node *param, size_t row, size_t rows)
+{
+    ht_optimizer_update_rows(user, (size_t)param->span, row, rows);
+}
+
+static struct ht_run training_run(const struct ht_trainer *t)
+{
+    const struct ht_experiment *e = t->e;
+    struct ht_run run = {.mode = HT_MODE_TRAIN,
+                         .seed = e->seed,
+                         .step = (uint64_t)t->state.step,
+                         .pool = t->pool,
+                         .user = t->optimizer};
+    run.freeze_batchnorm = ht_experiment_quantized(e) &&
+                           t->state.epoch >= e->train.epochs - e->quant.freeze_batchnorm_epochs;
+    if (e->train.clip_norm == 0) /* else all gradients come before the first change */
+        run.gradient_ready = update_rows;
+    return run;
+}
+
+static double learning_rate(const struct ht_trainer *t)
+{
+    const double batches = (double)batches_per_epoch(t);
+    return ht_schedule_rate(&t->schedule,
+                            (double)t->state.epoch + (double)t->state.batch / batches);
+}
+
+static struct ht_optimizer_result
+backward_and_step(struct ht_trainer *t, struct ht_network *network, const struct ht_run *run)
+{
+    if (run->gradient_ready)
+        ht_optimizer_begin(t->optimizer, learning_rate(t));
+    ht_graph_backward(network->graph, run);
+    if (run->gradient_ready)
+        return ht_optimizer_end(t->optimizer, t->pool);
+    return ht_optimizer_step(t->optimizer, learning_rate(t), t->e->train.clip_norm, t->pool);
+}
+
 static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *network,
                                   struct ht_error *err)
 {
     const struct ht_experiment *e = t->e;
     const size_t n = t->d->count[HT_TRAIN], at = (size_t)t->state.batch * (size_t)e->train.batch;
     const size_t count = n - at < (size_t)e->train.batch ? n - at : (size_t)e->train.batch;
-    const double where =
-        (double)t->state.epoch + (double)t->state.batch / (double)batches_per_epoch(t);
     const struct ht_augment augment = {e->data.augment.shift, e->data.augment.rotation};
     const bool augmented = augment.shift != 0 || augment.rotation != 0;
-    struct ht_run run = {.mode = HT_MODE_TRAIN,
-                         .seed = e->seed,
-                         .step = (uint64_t)t->state.step,
-                         .pool = t->pool};
-    run.freeze_batchnorm = ht_experiment_quantized(e) &&
-                           t->state.epoch >= e->train.epochs - e->quant.freeze_batchnorm_epochs;
+    const struct ht_run run = training_run(t);
     ht_network_load(network, &t->objective, t->d, t->order + at, count, augmented ? &augment : NULL,
                     e->seed, (uint64_t)t->state.epoch);
     ht_graph_forward(network->graph, &run);
     const double loss = (double)network->loss->value[0];
     if (!isfinite(loss))
         return diverged(t, "the loss", t->state.step + 1, err);
-    ht_graph_backward(network->graph, &run);
-    const struct ht_optimizer_result result = ht_optimizer_step(
-        t->optimizer, ht_schedule_rate(&t->schedule, where), e->train.clip_norm, t->pool);
+    const struct ht_optimizer_result result = backward_and_step(t, network, &run);
     t->gradient_norm = result.gradient_norm;
     if (!isfinite(t->gradient_norm))
         return diverged(t, "the gradient", t->state.step + 1, err);

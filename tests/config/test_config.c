@@ -133,7 +133,7 @@ Test(config, each_error_has_its_place)
         /* keys */
         {BASE "<>tarin: {}\n", "unknown key 'tarin' (did you mean 'train'?)"},
         {BASE "run: {<>xyzzy: 1}\n",
-         "unknown key 'xyzzy' in run; allowed: dir, max_minutes, checkpoint_minutes"},
+         "unknown key 'xyzzy' in run; allowed: dir, max_minutes, checkpoint_minutes, threads"},
         {BASE "train: {batch: 1, <>batch: 2}\n",
          "duplicate key 'batch' (first at line 4, column 9)"},
         {BASE "train:\n  batch: 1\n  <>batch: 2\n",

@@ -350,7 +350,8 @@ Test(model, activations_in_both_forms)
 /* Dropout scales what stays; neither range notices, and eval does not see it at all. */
 Test(model, dropout_moves_no_range)
 {
-    const struct ht_run eval = {.mode = HT_MODE_EVAL}, train = {HT_MODE_TRAIN, 1, 2, false};
+    const struct ht_run eval = {.mode = HT_MODE_EVAL};
+    const struct ht_run train = {.mode = HT_MODE_TRAIN, .seed = 1, .step = 2};
     const struct ht_range_stats stats = {-1, 2, 0.5f};
     ht_blas_init();
     struct setup s = make_setup("relu");

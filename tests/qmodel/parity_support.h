@@ -110,7 +110,10 @@ static inline void train(const struct setup *s, struct ht_model *m)
     }
     for (int step = 0; step < s->steps; step++) {
         const bool last = step + 1 == s->steps;
-        struct ht_run run = {HT_MODE_TRAIN, s->seed, (uint64_t)step, s->freeze && last};
+        const struct ht_run run = {.mode = HT_MODE_TRAIN,
+                                   .seed = s->seed,
+                                   .step = (uint64_t)step,
+                                   .freeze_batchnorm = s->freeze && last};
         const uint64_t from = (uint64_t)step * 10000;
         fill(n.x->value, BATCH * m->inputs, s->seed, from, s->input_lo, s->input_hi);
         fill(n.target->value, BATCH * m->outputs, s->seed, from + 5000, -2, 2);

@@ -1,0 +1,59 @@
+"""Instruction sets and threads are ways to the same bytes: a training has one outcome."""
+from harness import *
+
+idx_images("pics", n=260, side=16, classes=4, test=60)
+# Layers wider than a part of each division, and not multiples of it.
+WIDE = "[{dense: 300}, batchnorm, relu, {dropout: 0.2}, {dense: 70}, relu, {dense: 4}]"
+PLAIN = "[{dense: 150, bias: false}, batchnorm, {dense: 530}, relu6, {dense: 4}]"
+TABLES = "[{dropout: 0.1}, {dense: 140}, tanh, {dense: 40}, gelu, {dense: 4}]"
+
+
+def outcome(name, isa=None, threads=1):
+    env = {"HALFTONE_ISA": isa} if isa else {}
+    run("train", name + ".yaml", "run.dir=out", "run.threads=%d" % threads, env=env)
+    return {n: data for n, data in files_below("out/" + name).items()
+            if n in ("model.h5", "checkpoints/last.h5", "metrics.jsonl")}
+
+
+def check(name, layers, quant, train="{epochs: 2, batch: 50}"):
+    experiment(name, "pics.yaml", layers, quant=quant, train=train, dataset="validation: 40")
+    first = outcome(name, "c")
+    ways = [(isa, 1) for isa in ("avx2", "avxvnni", "avx512vnni")] + [(None, 2), (None, 3), ("c", 2)]
+    assert len(first) >= 2
+    for isa, threads in ways:
+        got = outcome(name, isa, threads)
+        equal(got.keys(), first.keys())
+        for n in first:
+            assert got[n] == first[n], "%s: %s differs with %s, %d threads" % (
+                name, n, isa or "all instruction sets", threads)
+
+
+@test("8 bits, learned scales, batchnorm and dropout")
+def _():
+    check("w8", WIDE, "{weights: {bits: 8}}")
+
+
+@test("2 bits, learned scales of activations too, signed, clipped gradients")
+def _():
+    check("w2", PLAIN, "{weights: {bits: 2, range: min_max, estimator: clipped_ste}, activations: "
+          "{bits: 4, grid: full, range: learned, estimator: lsq}}",
+          train="{epochs: 2, batch: 50, clip_norm: 0.5, optimizer: sgd, momentum: 0.9}")
+
+
+@test("4 bits, one scale for all weights, tables, frozen statistics")
+def _():
+    check("w4", TABLES, "{weights: {bits: 4, granularity: tensor}, freeze_batchnorm_epochs: 1}")
+
+
+@test("1 bit, and zero points of weights")
+def _():
+    check("w1", WIDE, "{weights: {bits: 1, range: ema}, layers: {first: {weights: {bits: 3, grid: "
+          "affine, range: min_max}}}}")
+
+
+@test("float32")
+def _():
+    check("float", WIDE, "null")
+
+
+main()
