@@ -9,5 +9,7 @@ void ht_kernels_install_c(struct ht_kernels *k);
 void ht_kernels_install_avx2(struct ht_kernels *k);
 void ht_kernels_install_avxvnni(struct ht_kernels *k);
 void ht_kernels_install_avx512vnni(struct ht_kernels *k);
+void ht_kernels_install_neon(struct ht_kernels *k);
+void ht_kernels_install_dotprod(struct ht_kernels *k);
 
 #endif

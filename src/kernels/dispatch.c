@@ -5,6 +5,8 @@
 #include "kernels/bundles.h"
 #if defined(__x86_64__)
 #include "kernels/x86/detect.h"
+#elif defined(__aarch64__)
+#include "kernels/arm/detect.h"
 #endif
 
 struct bundle {
@@ -21,6 +23,9 @@ static const struct bundle bundles[] = {
     {HT_ISA_AVX2, "avx2", ht_x86_has_avx2, ht_kernels_install_avx2},
     {HT_ISA_AVXVNNI, "avxvnni", ht_x86_has_avxvnni, ht_kernels_install_avxvnni},
     {HT_ISA_AVX512VNNI, "avx512vnni", ht_x86_has_avx512vnni, ht_kernels_install_avx512vnni},
+#elif defined(__aarch64__)
+    {HT_ISA_NEON, "neon", NULL, ht_kernels_install_neon},
+    {HT_ISA_DOTPROD, "dotprod", ht_arm_has_dotprod, ht_kernels_install_dotprod},
 #endif
 };
 #define N_BUNDLES (sizeof bundles / sizeof bundles[0])

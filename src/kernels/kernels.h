@@ -8,7 +8,14 @@
 #include <stdint.h>
 
 /* Bits of the isa_mask; the C reference is always there. */
-enum ht_isa { HT_ISA_C = 1, HT_ISA_AVX2 = 2, HT_ISA_AVXVNNI = 4, HT_ISA_AVX512VNNI = 8 };
+enum ht_isa {
+    HT_ISA_C = 1,
+    HT_ISA_AVX2 = 2,
+    HT_ISA_AVXVNNI = 4,
+    HT_ISA_AVX512VNNI = 8,
+    HT_ISA_NEON = 16,
+    HT_ISA_DOTPROD = 32
+};
 #define HT_ISA_ALL 0xffffffffu
 
 enum ht_kernel_rounding {

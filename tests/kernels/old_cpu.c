@@ -81,6 +81,9 @@ int main(int argc, char **argv)
         a[i] = (uint8_t)((random = random * 1664525u + 1013904223u) >> 24);
     for (size_t i = 0; i < sizeof codes; i++)
         codes[i] = (uint8_t)((random = random * 1664525u + 1013904223u) >> 24);
+    for (size_t i = 0; i < sizeof codes; i++)
+        if (codes[i] == 0x80) /* the level that pack_levels never gets */
+            codes[i] = 0x81;
     for (int i = 0; i < 256; i++)
         level[i] = (int16_t)(i - 128);
     for (int i = 0; i < 256; i++)

@@ -822,6 +822,36 @@ Test(kernels, ranges_of_outputs_are_the_whole)
             }
 }
 
+/* Activations and weights of -1 and +1: bundles may count signs. All differ, none differs, random;
+ * whichever code stands for -1; ranges too. */
+Test(kernels, dense_of_signs)
+{
+    static const size_t ks[] = {1,   7,   8,   63,   64,   65,   127,   128,
+                                129, 255, 784, 3967, 3968, 3969, 65536, 65537};
+    struct ht_kernels kernels[33];
+    const size_t count = all_kernels(kernels);
+    for (size_t c = 0; c < sizeof ks / sizeof ks[0] * 9; c++) {
+        const size_t k = ks[c / 9], m = 1 + c % 3, n = (size_t)between(1, k > 300 ? 5 : 300);
+        const enum fill fill = c / 3 % 3 == 0 ? FILL_UNIFORM : FILL_MAXIMUM;
+        struct problem p = make_problem("binary", 1, m, n, k, true, fill, fill);
+        for (size_t i = 0; i < m * k; i++)
+            p.a[i] = (int8_t)p.a[i] < 0 || c / 3 % 3 == 1 ? 0xff : 1;
+        if (below(2)) {
+            p.level[0] = 1;
+            p.level[1] = -1;
+        }
+        for (size_t i = 0; i < n * k; i++)
+            p.w[i] *= p.level[1];
+        p.weights.a_binary = true;
+        check_reference(&kernels[0], &p, &quantizers[1]);
+        for (size_t i = 1; i < count; i++) {
+            check_same(&kernels[0], &kernels[i], &p, &quantizers[1]);
+            check_columns(&kernels[i], &p, (int)below(3));
+        }
+        problem_finish(&p);
+    }
+}
+
 Test(kernels, isa_mask)
 {
     unsigned mask = 99;

@@ -1,0 +1,1 @@
+/* tests/support.h includes it; tests/kernels does not use it. */
