@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/x86/inline.h"
+#include "kernels/inline.h"
 
 #define TILE_REGISTERS 4 /* of 4 outputs: 4 rows x 4 accumulators */
 

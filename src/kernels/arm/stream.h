@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "kernels/kernels.h"
-#include "kernels/x86/inline.h"
+#include "kernels/inline.h"
 
 /* A quantizer in registers. */
 struct rounder {

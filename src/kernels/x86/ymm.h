@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernels/x86/inline.h"
+#include "kernels/inline.h"
 
 #define LANES 8 /* of 32 bits */
 #ifdef HT_AVXVNNI

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernels/x86/inline.h"
+#include "kernels/inline.h"
 
 #define LANES     16 /* of 32 bits */
 #define TILE_ROWS 12 /* 24 accumulators, 2 lines of weights, activations from memory */

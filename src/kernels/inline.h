@@ -1,6 +1,6 @@
 /* For code that is generic in its constant arguments: tiles of n rows, planes of b bits. */
-#ifndef HT_KERNELS_X86_INLINE_H
-#define HT_KERNELS_X86_INLINE_H
+#ifndef HT_KERNELS_INLINE_H
+#define HT_KERNELS_INLINE_H
 
 #define HT_INLINE static inline __attribute__((always_inline, unused))
 
