@@ -11,6 +11,7 @@ from tables import Column
 HERE = Path(__file__).resolve().parent
 PYTHON = "/usr/bin/python3"  # the one that packages of the system install for
 FEATURES, CLASSES = 784, 10
+QUIET = 0.1  # others may use this share of the processors
 
 
 def say(message):
@@ -72,6 +73,27 @@ def cpu_flags():
             if line.startswith(("flags", "Features")):
                 return line.split(":", 1)[1].split()
     return []
+
+
+def busy_share(seconds=0.5):
+    """The share of all processors that others use; ours are stopped when this is called."""
+    def read():
+        with open("/proc/stat", encoding="utf-8") as f:
+            times = [int(word) for word in f.readline().split()[1:9]]
+        return sum(times), times[3] + times[4]  # all; idle and waiting for a disk
+    total, idle = read()
+    time.sleep(seconds)
+    total_after, idle_after = read()
+    return 1 - (idle_after - idle) / max(1, total_after - total)
+
+
+def too_busy(threads):
+    """Threads that wait for each other by spinning, on processors that others use, measure the
+    scheduler: ratios of a hundred were seen."""
+    if threads == 1 or busy_share() < QUIET:
+        return False
+    say(f"{threads} threads are left out: others use the processors")
+    return True
 
 
 def available_bytes():
@@ -151,13 +173,14 @@ class Kernels(Part):
     def tables(self):
         many = [row for row in self.rows if row["read"] is None]
         one = [row for row in self.rows if row["read"] is not None]
-        return [("Dense layers", self.columns, many), ("Dense layers on one row", self.row_columns, one)]
+        return [("Dense layers", self.columns, many),
+                ("Dense layers on one row", self.row_columns, one)]
 
     @staticmethod
     def row(shape, r):
         row = {"shape": shape}
-        for name in ("int8", "int4", "int2", "int1", "gemm", "matmul", "amx", "sgemm", "peak", "fma",
-                     "read"):
+        for name in ("int8", "int4", "int2", "int1", "gemm", "matmul", "amx", "sgemm", "peak",
+                     "fma", "read"):
             row[name] = r.rate(name)
         for name in ("gemm", "matmul", "amx", "sgemm"):
             row[f"int8_to_{name}"] = r.speed("int8", name)
@@ -231,6 +254,8 @@ class Infer(Part):
             on = threads if threads in our_threads else 1
             for hidden in (256, 1024):
                 for batch in (1, 64, 256):
+                    if too_busy(threads):
+                        continue
                     r = self.measure(self.wanted(peer, hidden, batch, on), self.SECONDS)
                     self.rows.append(self.row(hidden, batch, threads, on, r))
                     say(f"infer {self.rows[-1]['layers']} batch {batch} threads {threads}")
@@ -292,6 +317,8 @@ class Train(Part):
             torch, on = self.peer(threads), threads if threads in our_threads else 1
             for hidden in (64, 256, 1024):
                 for batch in (64, 256):
+                    if too_busy(threads):
+                        continue
                     wanted = {
                         "float": (ours, ("train", hidden, 32, batch, on)),
                         "w8": (ours, ("train", hidden, 8, batch, on)),

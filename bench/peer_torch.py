@@ -1,5 +1,5 @@
-"""PyTorch, in the protocol of bench/worker.h: training steps on random data, in float32 and with the
-fake quantization of torch.ao, as its documentation writes them.
+"""PyTorch, in the protocol of bench/worker.h: training steps on random data, in float32 and with
+the fake quantization of torch.ao, as its documentation writes them.
 
 usage: peer_torch.py THREADS
 open train HIDDEN BITS BATCH

@@ -34,7 +34,8 @@ def used(columns, rows):
 
 def text(columns, rows):
     columns = used(columns, rows)
-    lines = [[c.title for c in columns]] + [[c.show(row.get(c.key)) for c in columns] for row in rows]
+    lines = [[c.title for c in columns]]
+    lines += [[c.show(row.get(c.key)) for c in columns] for row in rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     lines.insert(1, ["-" * w for w in widths])
     return "\n".join(
