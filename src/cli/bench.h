@@ -30,5 +30,6 @@ enum ht_status ht_bench_stopped(const struct ht_cli *cli, struct ht_error *err);
 
 enum ht_status ht_bench_run_kernels(const struct ht_cli *cli, struct ht_error *err);
 enum ht_status ht_bench_run_infer(const struct ht_cli *cli, struct ht_error *err);
+enum ht_status ht_bench_run_train(const struct ht_cli *cli, struct ht_error *err);
 
 #endif
