@@ -20,7 +20,7 @@ enum ht_status ht_bench_dataset(struct ht_dataset **ret, struct ht_error *err);
 struct ht_bench_task {
     size_t hidden, batch;
     int bits;         /* of the weights; 32: float32. Activations have 8 */
-    unsigned threads; /* so far 1 */
+    unsigned threads;
 };
 
 /* What one training step multiplies: forward, gradient of the weights, and gradient of the input
