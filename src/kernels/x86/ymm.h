@@ -18,6 +18,8 @@
 #define TILE_ROWS 4 /* 8 accumulators, 2 lines of weights in two halves, activations too */
 #endif
 
+#define BINARY_ROWS 4 /* counting takes a table and a mask too */
+
 typedef __m256i vint;
 typedef __m256 vfloat;
 
@@ -207,8 +209,35 @@ HT_INLINE vint v_dot(vint sum, vint a, vint w)
 /* Each lane: sum + its 4 int8; pairs of them cannot saturate. */
 HT_INLINE vint v_add_groups(vint sum, vint w)
 {
+#ifdef HT_AVXVNNI
+    return v_dot(sum, v_splat_byte(1), w);
+#else
     const vint pairs = _mm256_maddubs_epi16(v_splat_byte(1), w);
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+#endif
+}
+
+HT_INLINE vint v_add_bytes(vint a, vint b)
+{
+    return _mm256_add_epi8(a, b);
+}
+
+/* Each lane: sum + how many bits of a and b differ, counted by a table of 4 bits. */
+HT_INLINE vint v_count(vint sum, vint a, vint b)
+{
+    const vint counts = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2,
+                                         1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const vint bits = v_xor(a, b), low = v_splat_byte(15);
+    const vint first = v_lookup16(counts, v_and(bits, low));
+    const vint second = v_lookup16(counts, v_and(_mm256_srli_epi16(bits, 4), low));
+    return v_add_groups(sum, v_add_bytes(first, second));
+}
+
+/* The top bits of LANES * 4 bytes. */
+HT_INLINE void v_store_signs(uint8_t *to, vint bytes)
+{
+    const int signs = _mm256_movemask_epi8(bytes);
+    memcpy(to, &signs, sizeof signs);
 }
 
 HT_INLINE int32_t v_sum(vint a)
@@ -289,11 +318,6 @@ HT_INLINE vint v_pack_bytes(const vint v[4], vint least)
     const __m256i first = _mm256_subs_epi16(_mm256_packs_epi32(v[0], v[1]), least);
     const __m256i second = _mm256_subs_epi16(_mm256_packs_epi32(v[2], v[3]), least);
     return _mm256_permutevar8x32_epi32(_mm256_packus_epi16(first, second), order);
-}
-
-HT_INLINE vint v_add_bytes(vint a, vint b)
-{
-    return _mm256_add_epi8(a, b);
 }
 
 HT_INLINE vfloat v_floor(vfloat a)

@@ -10,8 +10,9 @@
 
 #include "kernels/x86/inline.h"
 
-#define LANES     16 /* of 32 bits */
-#define TILE_ROWS 12 /* 24 accumulators, 2 lines of weights, activations from memory */
+#define LANES       16 /* of 32 bits */
+#define TILE_ROWS   12 /* 24 accumulators, 2 lines of weights, activations from memory */
+#define BINARY_ROWS 12
 
 typedef __m512i vint;
 typedef __m512 vfloat;
@@ -189,6 +190,22 @@ HT_INLINE vint v_dot(vint sum, vint a, vint w)
 HT_INLINE vint v_add_groups(vint sum, vint w)
 {
     return v_dot(sum, v_splat_byte(1), w);
+}
+
+/* Each lane: sum + how many bits of a and b differ. Only where the CPU has AVX512_VPOPCNTDQ, for
+ * which the file is not compiled. */
+HT_INLINE vint v_count(vint sum, vint a, vint b)
+{
+    vint count;
+    __asm__("vpopcntd %1, %0" : "=v"(count) : "v"(v_xor(a, b)));
+    return v_add(sum, count);
+}
+
+/* The top bits of LANES * 4 bytes. */
+HT_INLINE void v_store_signs(uint8_t *to, vint bytes)
+{
+    const uint64_t signs = _mm512_movepi8_mask(bytes);
+    memcpy(to, &signs, sizeof signs);
 }
 
 HT_INLINE int32_t v_sum(vint a)
