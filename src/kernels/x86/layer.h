@@ -127,6 +127,43 @@ HT_INLINE void put_levels(const struct layer *l, size_t column, size_t row, size
     }
 }
 
+/* Levels of 4 vectors of outputs at a time, clamped as bytes after rounding, which is the same
+ * where no product can leave int32: where all multipliers are less than 1. */
+struct packer {
+    vint least, range, first;
+    bool plain; /* the levels are 0..255 */
+};
+
+static bool can_pack(const struct layer *l, size_t column, size_t lines)
+{
+    const struct ht_kernel_quantizer *q = l->d->quantizer;
+    if (!l->d->levels || q->rounding != HT_KERNEL_NEAREST_EVEN || column + lines * LANES > l->n)
+        return false;
+    bool small = true;
+    for (size_t i = 0; i < lines; i++)
+        small = small && v_all_below_1(v_floats(v_load(l->d->multiplier + column + i * LANES)));
+    return small;
+}
+
+HT_INLINE struct packer make_packer(const struct ht_kernel_quantizer *q)
+{
+    return (struct packer){v_splat16(q->lo), v_splat_byte(q->hi - q->lo),
+                           v_splat_byte(q->lo + q->zero_point),
+                           q->lo == 0 && q->hi == 255 && q->zero_point == 0};
+}
+
+HT_INLINE vint pack_sums(const struct packer *p, bool plain, const vint sums[4],
+                         const vfloat multipliers[4])
+{
+    vint level[4];
+    HT_UNROLL
+    for (size_t i = 0; i < 4; i++)
+        level[i] = v_to_int(v_product(v_to_float(sums[i]), multipliers[i]));
+    if (plain)
+        return v_pack_bytes(level, NULL);
+    return v_add_bytes(v_min_bytes(v_pack_bytes(level, &p->least), p->range), p->first);
+}
+
 static void put(const struct layer *l, size_t column, size_t row, size_t rows, const int32_t *sums,
                 size_t stride)
 {

@@ -175,6 +175,7 @@ struct block {
     size_t column, row, rows;
     size_t k, count; /* inputs k..k + count of these rows */
     bool first, last;
+    bool packs;          /* levels, by pack_tile */
     const uint8_t *b[2]; /* lines of bytes */
     const int32_t *start;
 };
@@ -209,14 +210,38 @@ static void add_zero_points(const struct layer *l, size_t column, size_t row, si
     }
 }
 
-static void put_tile(const struct layer *l, size_t column, size_t row, size_t rows,
+/* Levels of two whole lines, two rows at a time. */
+HT_INLINE void pack_tile(const struct layer *l, bool plain, const struct packer *p, size_t column,
+                         size_t row, size_t rows, int32_t (*sums)[TILE_COLUMNS])
+{
+    const vfloat m0 = v_floats(v_load(l->d->multiplier + column));
+    const vfloat m1 = v_floats(v_load(l->d->multiplier + column + LANES));
+    const vfloat multipliers[4] = {m0, m1, m0, m1};
+    uint8_t *to = (uint8_t *)l->d->levels + row * l->n + column;
+    for (size_t i = 0; i < rows; i += 2, to += 2 * l->n) {
+        const size_t other = i + 1 < rows; /* of an odd number, the last one twice */
+        const vint both[4] = {v_load(sums[i]), v_load(sums[i] + LANES), v_load(sums[i + other]),
+                              v_load(sums[i + other] + LANES)};
+        v_store_halves(to, to + other * l->n, pack_sums(p, plain, both, multipliers));
+    }
+}
+
+static void put_tile(const struct layer *l, bool packs, size_t column, size_t row, size_t rows,
                      int32_t (*sums)[TILE_COLUMNS])
 {
-    for (size_t half = 0; half < 2 && column < l->n; half++, column += LANES) {
-        if (l->layout.has_coefficients)
-            add_zero_points(l, column, row, rows, sums);
-        put(l, column, row, rows, &sums[0][half * LANES], TILE_COLUMNS);
+    for (size_t half = 0; half < 2 && l->layout.has_coefficients; half++)
+        if (column + half * LANES < l->n)
+            add_zero_points(l, column + half * LANES, row, rows, sums);
+    if (packs) {
+        const struct packer p = make_packer(l->d->quantizer);
+        if (p.plain)
+            pack_tile(l, true, &p, column, row, rows, sums);
+        else
+            pack_tile(l, false, &p, column, row, rows, sums);
+        return;
     }
+    for (size_t half = 0; half < 2 && column < l->n; half++, column += LANES)
+        put(l, column, row, rows, &sums[0][half * LANES], TILE_COLUMNS);
 }
 
 /* Tiles as even as possible, so that none is too low to hide latency. Each is put where it belongs
@@ -239,7 +264,7 @@ static void block_tiles(const struct layer *l, const struct block *b, int32_t (*
                         (b->count + 3) / 4, b->first ? b->start : acc[0],
                         b->first ? 0 : TILE_COLUMNS, acc[0]);
         if (b->last)
-            put_tile(l, b->column, b->row + i, rows, acc);
+            put_tile(l, b->packs, b->column, b->row + i, rows, acc);
         i += rows;
     }
 }
@@ -251,6 +276,7 @@ static void dense_block(const struct layer *l, size_t column, size_t row, size_t
     int32_t sums[MAX_ROWS][TILE_COLUMNS];
     uint8_t buffer[2][BLOCK_K / 4 * LINE];
     struct block b = {.column = column, .row = row, .rows = rows, .first = true, .start = start};
+    b.packs = can_pack(l, column, 2);
     for (; b.k < l->k; b.k += inputs) {
         b.last = l->k - b.k <= inputs;
         b.count = b.last ? l->k - b.k : inputs;

@@ -300,10 +300,32 @@ HT_INLINE vfloat v_roughly(vfloat a, vfloat b, vfloat c)
     return _mm256_add_ps(_mm256_mul_ps(a, b), c);
 }
 
+/* Unsigned. */
+HT_INLINE vint v_min_bytes(vint a, vint b)
+{
+    return _mm256_min_epu8(a, b);
+}
+
 /* sum | a ^ b */
 HT_INLINE vint v_or_difference(vint sum, vint a, vint b)
 {
     return _mm256_or_si256(sum, _mm256_xor_si256(a, b));
+}
+
+/* Are all lanes less than 1 in magnitude? Not when one is NaN. */
+HT_INLINE bool v_all_below_1(vfloat a)
+{
+    const vfloat one = v_splat_float(1.0f);
+    return _mm256_movemask_ps(_mm256_and_ps(_mm256_cmp_ps(a, one, _CMP_LT_OQ),
+                                            _mm256_cmp_ps(a, v_splat_float(-1.0f), _CMP_GT_OQ))) ==
+           0xff;
+}
+
+/* Half of v to each. */
+HT_INLINE void v_store_halves(uint8_t *low, uint8_t *high, vint v)
+{
+    _mm_storeu_si128((__m128i *)(void *)low, _mm256_castsi256_si128(v));
+    _mm_storeu_si128((__m128i *)(void *)high, _mm256_extracti128_si256(v, 1));
 }
 
 HT_INLINE bool v_any(vint a)
@@ -311,12 +333,16 @@ HT_INLINE bool v_any(vint a)
     return !_mm256_testz_si256(a, a);
 }
 
-/* The lanes of 4 vectors less `least` as bytes, clamped to 0..255; least in all 16-bit numbers. */
-HT_INLINE vint v_pack_bytes(const vint v[4], vint least)
+/* The lanes of 4 vectors as bytes, clamped to 0..255; less *least, in all 16-bit numbers, if not
+ * NULL. */
+HT_INLINE vint v_pack_bytes(const vint v[4], const vint *least)
 {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    const __m256i first = _mm256_subs_epi16(_mm256_packs_epi32(v[0], v[1]), least);
-    const __m256i second = _mm256_subs_epi16(_mm256_packs_epi32(v[2], v[3]), least);
+    __m256i first = _mm256_packs_epi32(v[0], v[1]), second = _mm256_packs_epi32(v[2], v[3]);
+    if (least) {
+        first = _mm256_subs_epi16(first, *least);
+        second = _mm256_subs_epi16(second, *least);
+    }
     return _mm256_permutevar8x32_epi32(_mm256_packus_epi16(first, second), order);
 }
 
