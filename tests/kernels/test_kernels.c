@@ -360,7 +360,8 @@ Test(kernels, dense_around_the_borders_of_tiles)
 /* More rows than share unpacked weights, with more inputs than are unpacked at once. */
 Test(kernels, dense_of_many_rows)
 {
-    static const size_t ms[] = {95, 96, 97, 107, 193}, ks[] = {1025, 1030, 1600, 801, 799};
+    static const size_t ms[] = {95, 96, 97, 107, 193, 7};
+    static const size_t ks[] = {1025, 1030, 1600, 801, 799, 4301};
     static const struct {
         const char *name;
         int bits;

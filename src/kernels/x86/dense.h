@@ -13,21 +13,10 @@
 #include "kernels/x86/row.h"
 #include "kernels/x86/tile.h"
 
-#define FEW_ROWS     2 /* rows that are faster one by one; more where weights need unpacking */
-#define FEW_UNPACKED 5
-#define BINARY_BYTES ((size_t)16384) /* of signs of activations; at least two rows */
-
-static void dense_rows(const struct layer *l)
-{
-    if (l->d->m > (l->planes > 1 ? FEW_UNPACKED : FEW_ROWS)) {
-        dense_many(l);
-        return;
-    }
-    for (size_t row = 0; row < l->d->m; row++)
-        dense_row(l, row);
-}
-
-/* --- binary weights and activations --- */
+#define FEW_ROWS          2 /* rows that are faster one by one; more where weights need unpacking */
+#define FEW_UNPACKED      5
+#define CONVERTED         ((size_t)51200)   /* bytes of converted activations, on the stack */
+#define CONVERTED_WEIGHTS ((size_t)1 << 20) /* that may be read again for each block of rows */
 
 /* The signs of k levels, and zeros up to a multiple of 32. */
 static void pack_signs(const uint8_t *a, size_t k, uint8_t *to)
@@ -43,27 +32,61 @@ static void pack_signs(const uint8_t *a, size_t k, uint8_t *to)
     }
 }
 
-/* As many rows at a time as there is room for their signs: a product of signs is the number of
- * inputs less twice the number of signs that differ. */
-static void dense_binary(const struct layer *all)
+static void dense_rows(const struct layer *l)
 {
-    uint8_t signs[BINARY_BYTES];
-    const size_t most = BINARY_BYTES / all->k, m = all->d->m, n = all->n;
-    for (size_t row = 0; row < m; row += most) {
-        struct ht_kernel_dense d = *all->d;
-        struct layer l = *all;
-        d.m = m - row < most ? m - row : most;
-        for (size_t i = 0; i < d.m; i++)
-            pack_signs((const uint8_t *)all->d->a + (row + i) * d.weights->k, d.weights->k,
-                       signs + i * l.k);
-        d.a = signs;
-        d.a_signed = false;
-        d.acc = d.acc ? d.acc + row * n : NULL;
-        d.real = d.real ? d.real + row * n : NULL;
-        d.levels = d.levels ? (uint8_t *)d.levels + row * n : NULL;
-        l.d = &d;
-        dense_rows(&l);
+    if (l->d->m > (l->planes > 1 ? FEW_UNPACKED : FEW_ROWS)) {
+        dense_many(l);
+        return;
     }
+    for (size_t row = 0; row < l->d->m; row++)
+        dense_row(l, row);
+}
+
+/* Rows from `row` on, with activations that were converted to whole groups. */
+static void dense_converted(const struct layer *all, size_t row, size_t rows, const uint8_t *a)
+{
+    struct ht_kernel_dense d = *all->d;
+    struct layer l = *all;
+    d.m = rows;
+    d.a = a;
+    d.a_signed = false;
+    d.acc = d.acc ? d.acc + row * l.n : NULL;
+    d.real = d.real ? d.real + row * l.n : NULL;
+    d.levels = d.levels ? (uint8_t *)d.levels + row * l.n : NULL;
+    l.d = &d;
+    l.k = 4 * l.k4;
+    dense_rows(&l);
+}
+
+/* Converts as many rows as there is room for, once for all outputs. */
+static void convert_rows(const struct layer *l)
+{
+    uint8_t converted[CONVERTED];
+    const struct ht_kernel_dense *d = l->d;
+    const size_t k = d->weights->k, stride = 4 * l->k4, most = CONVERTED / stride;
+    size_t blocks = (d->m + most - 1) / most, row = 0;
+    for (; row < d->m; blocks--) {
+        const size_t rows = (d->m - row + blocks - 1) / blocks;
+        for (size_t i = 0; i < rows; i++) {
+            const uint8_t *a = (const uint8_t *)d->a + (row + i) * k;
+            if (l->layout.binary)
+                pack_signs(a, k, converted + i * stride);
+            else
+                copy_activations(converted + i * stride, a, k, d->a_signed);
+        }
+        dense_converted(l, row, rows, converted);
+        row += rows;
+    }
+}
+
+/* Does converting pay? Else dense_rows copies what it needs, when it needs it. */
+static bool converts(const struct layer *l)
+{
+    const size_t stride = 4 * l->k4, weights = l->n / l->planes * stride;
+    if (l->layout.binary)
+        return true;
+    return needs_copy(l) && l->d->m > FEW_UNPACKED && CONVERTED / stride >= TILE_ROWS &&
+           (l->d->m <= CONVERTED / stride || weights <= CONVERTED_WEIGHTS);
 }
 
 /* --- the bundle's members --- */
@@ -78,8 +101,8 @@ static void dense(const struct ht_kernel_dense *d)
         plain.packed = (const uint8_t *)d->packed + sizeof l.layout;
         ht_kernels_install_c(&c);
         c.dense(&plain);
-    } else if (l.layout.binary) {
-        dense_binary(&l);
+    } else if (converts(&l)) {
+        convert_rows(&l);
     } else {
         dense_rows(&l);
     }

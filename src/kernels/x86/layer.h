@@ -15,6 +15,7 @@ struct layer {
     struct ht_x86_layout layout;
     size_t n, k, k4, planes;
     size_t column, end; /* of the outputs that are asked for */
+    bool flipped;       /* products are with u = a + 128 */
     const uint8_t *sums, *coefficients, *lines;
 };
 
@@ -28,6 +29,7 @@ static void layer_init(struct layer *l, const struct ht_kernel_dense *d)
     l->k4 = ht_x86_groups(&l->layout, l->k);
     if (l->layout.binary)
         l->k = 4 * l->k4; /* bytes of a row, all there */
+    l->flipped = d->a_signed && !l->layout.binary;
     l->column = d->column;
     l->end = d->columns ? d->column + d->columns : l->n;
     if (l->layout.reference)
@@ -77,13 +79,21 @@ static uint32_t row_sum(const uint8_t *a, size_t k, bool a_signed)
     return total;
 }
 
+/* sum_k a of the layer's row, which may be converted already. */
+static uint32_t layer_row_sum(const struct layer *l, size_t row)
+{
+    const struct ht_kernel_dense *d = l->d;
+    const uint32_t sum = row_sum((const uint8_t *)d->a + row * l->k, l->k, d->a_signed);
+    return l->flipped && !d->a_signed ? sum - 128 * (uint32_t)d->weights->k : sum;
+}
+
 /* --- from accumulators to what is asked for --- */
 
 /* init - 128 [a signed] sum_k b, or in binary init + k, of one line of outputs. */
 HT_INLINE vint starting_sum(const struct layer *l, size_t column)
 {
     vint start = v_load_first(l->d->init + column, l->n - column);
-    if (l->d->a_signed) {
+    if (l->flipped) {
         const vint sum = v_load(l->sums + column * sizeof(int32_t));
         start = v_sub(start, v_mul(sum, v_splat(128)));
     }

@@ -197,16 +197,18 @@ static void block_weights(const struct layer *l, struct block *b,
     b->b[1] = buffer[1];
 }
 
-/* sums += (shift - zero_point) sum_k a. */
+/* sums += (shift - zero_point) sum_k a. Coefficients are padded to whole lines. */
 static void add_zero_points(const struct layer *l, size_t column, size_t row, size_t rows,
                             int32_t (*sums)[TILE_COLUMNS])
 {
-    const vint coefficient = v_load(l->coefficients + column * sizeof(int32_t));
-    const size_t half = column / LANES % 2 * LANES;
+    const size_t lines = column + LANES < l->n ? 2 : 1;
+    const uint8_t *coefficients = l->coefficients + column * sizeof(int32_t);
     for (size_t i = 0; i < rows; i++) {
-        const uint8_t *a = (const uint8_t *)l->d->a + (row + i) * l->k;
-        const vint sum = v_splat((int32_t)row_sum(a, l->k, l->d->a_signed));
-        v_store(&sums[i][half], v_add(v_load(&sums[i][half]), v_mul(coefficient, sum)));
+        const vint sum = v_splat((int32_t)layer_row_sum(l, row + i));
+        for (size_t j = 0; j < lines; j++) {
+            int32_t *at = sums[i] + j * LANES;
+            v_store(at, v_add(v_load(at), v_mul(v_load(coefficients + j * LINE), sum)));
+        }
     }
 }
 
@@ -229,9 +231,8 @@ HT_INLINE void pack_tile(const struct layer *l, bool plain, const struct packer 
 static void put_tile(const struct layer *l, bool packs, size_t column, size_t row, size_t rows,
                      int32_t (*sums)[TILE_COLUMNS])
 {
-    for (size_t half = 0; half < 2 && l->layout.has_coefficients; half++)
-        if (column + half * LANES < l->n)
-            add_zero_points(l, column + half * LANES, row, rows, sums);
+    if (l->layout.has_coefficients)
+        add_zero_points(l, column, row, rows, sums);
     if (packs) {
         const struct packer p = make_packer(l->d->quantizer);
         if (p.plain)
