@@ -130,21 +130,40 @@ HT_INLINE vint level_products(const struct layer *l, size_t plane, vint product,
     return v_add(product, v_splat((int32_t)((uint32_t)offset * u_sum)));
 }
 
+/* One line of outputs from its product. */
+HT_INLINE vint group_sum(const struct layer *l, size_t column, size_t plane, vint product,
+                         uint32_t a_sum)
+{
+    const uint32_t u_sum = a_sum + (l->flipped ? 128 * (uint32_t)l->k : 0);
+    if (l->layout.uniform)
+        product = level_products(l, plane, product, u_sum);
+    product = v_add(starting_sum(l, column), product);
+    if (l->layout.has_coefficients) {
+        const vint coefficient = v_load(l->coefficients + column * sizeof(int32_t));
+        product = v_add(product, v_mul(coefficient, v_splat((int32_t)a_sum)));
+    }
+    return product;
+}
+
 static void put_group(const struct layer *l, size_t row, size_t column, const vint *products,
                       size_t count, uint32_t a_sum)
 {
-    const uint32_t u_sum = a_sum + (l->d->a_signed ? 128 * (uint32_t)l->k : 0);
-    for (size_t i = 0; i < count && column < l->n; i++, column += LANES) {
-        vint product = v_load(&products[i]);
-        if (l->layout.uniform)
-            product = level_products(l, i % l->planes, product, u_sum);
-        vint acc = v_add(starting_sum(l, column), product);
-        if (l->layout.has_coefficients) {
-            const vint coefficient = v_load(l->coefficients + column * sizeof(int32_t));
-            acc = v_add(acc, v_mul(coefficient, v_splat((int32_t)a_sum)));
+    const size_t at = row * l->n;
+    size_t i = 0;
+    for (; i + 4 <= count && can_pack(l, column, 4); i += 4) {
+        const struct packer p = make_packer(l->d->quantizer);
+        vint sums[4];
+        vfloat multipliers[4];
+        for (size_t j = 0; j < 4; j++, column += LANES) {
+            sums[j] = group_sum(l, column, (i + j) % l->planes, v_load(&products[i + j]), a_sum);
+            multipliers[j] = v_floats(v_load(l->d->multiplier + column));
         }
+        v_store((uint8_t *)l->d->levels + at + column - 4 * LANES,
+                pack_sums(&p, false, sums, multipliers));
+    }
+    for (; i < count && column < l->n; i++, column += LANES) {
         int32_t sums[LANES];
-        v_store(sums, acc);
+        v_store(sums, group_sum(l, column, i % l->planes, v_load(&products[i]), a_sum));
         put(l, column, row, 1, sums, 0);
     }
 }
