@@ -9,6 +9,20 @@
 
 #define LINE ((size_t)4 * LANES) /* bytes */
 
+/* How activations and a line are multiplied. */
+enum product {
+    DOT,
+    DOT_SMALL, /* weights within +-64 */
+    COUNT      /* signs that differ */
+};
+
+HT_INLINE vint add_product(enum product product, vint sum, vint a, vint w)
+{
+    return product == COUNT       ? v_count(sum, a, w)
+           : product == DOT_SMALL ? v_dot_small(sum, a, w)
+                                  : v_dot(sum, a, w);
+}
+
 /* A layer, with what its packing says. */
 struct layer {
     const struct ht_kernel_dense *d;

@@ -38,7 +38,8 @@ HT_INLINE void group_products(const struct layer *l, int bits, bool uniform, boo
                 else if (p + 1 < planes)                                                           \
                     b = v_and(line, mask[p]);                                                      \
                 vint *const to_sum = &sum[((to)*strips + s) * planes + p];                         \
-                *to_sum = binary ? v_count(*to_sum, a, b) : v_dot(*to_sum, a, b);                  \
+                const bool small = uniform && p + 1 < planes && bits * ((int)p + 1) <= 6;          \
+                *to_sum = add_product(binary ? COUNT : small ? DOT_SMALL : DOT, *to_sum, a, b);    \
                 v_keep(to_sum);                                                                    \
             }                                                                                      \
         }                                                                                          \

@@ -10,15 +10,16 @@
 #define MAX_ROWS     96  /* that share unpacked weights; their sums are on the stack */
 #define BLOCK_K      800 /* of unpacked weights and of copied activations: L1 holds a block */
 
-HT_INLINE void tile_step(bool binary, size_t rows, const uint8_t *const *third, size_t stride,
-                         size_t offset, const uint8_t *b0, const uint8_t *b1, vint (*sum)[2])
+HT_INLINE void tile_step(enum product product, size_t rows, const uint8_t *const *third,
+                         size_t stride, size_t offset, const uint8_t *b0, const uint8_t *b1,
+                         vint (*sum)[2])
 {
     const vint w0 = v_load(b0), w1 = v_load(b1);
     HT_UNROLL
     for (size_t i = 0; i < rows; i++) {
         const vint u = v_splat4(third[i / 3] + i % 3 * stride + offset);
-        sum[i][0] = binary ? v_count(sum[i][0], u, w0) : v_dot(sum[i][0], u, w0);
-        sum[i][1] = binary ? v_count(sum[i][1], u, w1) : v_dot(sum[i][1], u, w1);
+        sum[i][0] = add_product(product, sum[i][0], u, w0);
+        sum[i][1] = add_product(product, sum[i][1], u, w1);
     }
 }
 
@@ -31,9 +32,9 @@ HT_INLINE void tile_advance(size_t rows, const uint8_t **third, size_t k4)
 
 /* acc[row][2 lines] = start[row][2 lines] + u b, or in binary start - 2 * (bits that differ). One
  * tile, all accumulators in registers. */
-HT_INLINE void tile(bool binary, size_t rows, const uint8_t *a, size_t stride, const uint8_t *b0,
-                    const uint8_t *b1, size_t k4, const int32_t *start, size_t start_stride,
-                    int32_t *acc)
+HT_INLINE void tile(enum product product, size_t rows, const uint8_t *a, size_t stride,
+                    const uint8_t *b0, const uint8_t *b1, size_t k4, const int32_t *start,
+                    size_t start_stride, int32_t *acc)
 {
     vint sum[TILE_ROWS][2];
     const uint8_t *third[TILE_ROWS / 3 + 1]; /* every third row: x86 addresses base + 2 * index */
@@ -42,21 +43,21 @@ HT_INLINE void tile(bool binary, size_t rows, const uint8_t *a, size_t stride, c
         third[i / 3] = a + i * stride;
     HT_UNROLL
     for (size_t i = 0; i < rows; i++) {
-        sum[i][0] = binary ? v_splat(0) : v_load(start + i * start_stride);
-        sum[i][1] = binary ? v_splat(0) : v_load(start + i * start_stride + LANES);
+        sum[i][0] = product == COUNT ? v_splat(0) : v_load(start + i * start_stride);
+        sum[i][1] = product == COUNT ? v_splat(0) : v_load(start + i * start_stride + LANES);
     }
     size_t k = 0;
     for (; k + TILE_UNROLL <= k4; k += TILE_UNROLL) {
         HT_UNROLL
         for (size_t j = 0; j < TILE_UNROLL; j++) {
-            tile_step(binary, rows, third, stride, 4 * j, b0 + j * LINE, b1 + j * LINE, sum);
+            tile_step(product, rows, third, stride, 4 * j, b0 + j * LINE, b1 + j * LINE, sum);
         }
         tile_advance(rows, third, TILE_UNROLL);
         b0 += TILE_UNROLL * LINE;
         b1 += TILE_UNROLL * LINE;
     }
     for (; k < k4; k++) {
-        tile_step(binary, rows, third, stride, 0, b0, b1, sum);
+        tile_step(product, rows, third, stride, 0, b0, b1, sum);
         tile_advance(rows, third, 1);
         b0 += LINE;
         b1 += LINE;
@@ -64,7 +65,7 @@ HT_INLINE void tile(bool binary, size_t rows, const uint8_t *a, size_t stride, c
     HT_UNROLL
     for (size_t i = 0; i < rows; i++) {
         for (size_t j = 0; j < 2; j++) {
-            if (binary)
+            if (product == COUNT)
                 sum[i][j] = v_sub(v_load(start + i * start_stride + j * LANES),
                                   v_add(sum[i][j], sum[i][j]));
             v_store(acc + i * TILE_COLUMNS + j * LANES, sum[i][j]);
@@ -79,41 +80,47 @@ _Static_assert(HT_KERNEL_COLUMN_STEP % TILE_COLUMNS == 0 &&
 typedef void (*tile_function)(const uint8_t *a, size_t stride, const uint8_t *b0, const uint8_t *b1,
                               size_t k4, const int32_t *start, size_t start_stride, int32_t *acc);
 
-#define TILE(name, binary, rows)                                                                   \
+#define TILE(name, product, rows)                                                                  \
     static void name(const uint8_t *a, size_t stride, const uint8_t *b0, const uint8_t *b1,        \
                      size_t k4, const int32_t *start, size_t start_stride, int32_t *acc)           \
     {                                                                                              \
-        tile(binary, rows, a, stride, b0, b1, k4, start, start_stride, acc);                       \
+        tile(product, rows, a, stride, b0, b1, k4, start, start_stride, acc);                      \
     }
-TILE(tile_1, false, 1)
-TILE(tile_2, false, 2)
-TILE(tile_3, false, 3)
-TILE(tile_4, false, 4)
-TILE(bits_1, true, 1)
-TILE(bits_2, true, 2)
-TILE(bits_3, true, 3)
-TILE(bits_4, true, 4)
+TILE(tile_1, DOT, 1)
+TILE(tile_2, DOT, 2)
+TILE(tile_3, DOT, 3)
+TILE(tile_4, DOT, 4)
+TILE(bits_1, COUNT, 1)
+TILE(bits_2, COUNT, 2)
+TILE(bits_3, COUNT, 3)
+TILE(bits_4, COUNT, 4)
 #if TILE_ROWS > 4
-TILE(tile_5, false, 5)
-TILE(tile_6, false, 6)
+TILE(tile_5, DOT, 5)
+TILE(tile_6, DOT, 6)
 #endif
 #if TILE_ROWS > 6
-TILE(tile_7, false, 7)
-TILE(tile_8, false, 8)
-TILE(tile_9, false, 9)
-TILE(tile_10, false, 10)
-TILE(tile_11, false, 11)
-TILE(tile_12, false, 12)
+TILE(tile_7, DOT, 7)
+TILE(tile_8, DOT, 8)
+TILE(tile_9, DOT, 9)
+TILE(tile_10, DOT, 10)
+TILE(tile_11, DOT, 11)
+TILE(tile_12, DOT, 12)
 #endif
 #if BINARY_ROWS > 4
-TILE(bits_5, true, 5)
-TILE(bits_6, true, 6)
-TILE(bits_7, true, 7)
-TILE(bits_8, true, 8)
-TILE(bits_9, true, 9)
-TILE(bits_10, true, 10)
-TILE(bits_11, true, 11)
-TILE(bits_12, true, 12)
+TILE(bits_5, COUNT, 5)
+TILE(bits_6, COUNT, 6)
+TILE(bits_7, COUNT, 7)
+TILE(bits_8, COUNT, 8)
+TILE(bits_9, COUNT, 9)
+TILE(bits_10, COUNT, 10)
+TILE(bits_11, COUNT, 11)
+TILE(bits_12, COUNT, 12)
+#endif
+#ifdef SMALL_IS_FASTER
+TILE(small_1, DOT_SMALL, 1)
+TILE(small_2, DOT_SMALL, 2)
+TILE(small_3, DOT_SMALL, 3)
+TILE(small_4, DOT_SMALL, 4)
 #endif
 #undef TILE
 
@@ -127,12 +134,32 @@ static const tile_function tiles[TILE_ROWS + 1] = {
 #endif
 };
 
+#ifdef SMALL_IS_FASTER
+static const tile_function small_tiles[TILE_ROWS + 1] = {NULL, small_1, small_2, small_3, small_4};
+#endif
+
 static const tile_function binary_tiles[BINARY_ROWS + 1] = {
     NULL,   bits_1, bits_2, bits_3, bits_4,
 #if BINARY_ROWS > 4
     bits_5, bits_6, bits_7, bits_8, bits_9, bits_10, bits_11, bits_12,
 #endif
 };
+
+/* Which tiles, and of how many rows at most. */
+static const tile_function *choose_tiles(const struct layer *l, size_t *highest)
+{
+    *highest = l->layout.binary ? BINARY_ROWS : TILE_ROWS;
+    if (l->layout.binary)
+        return binary_tiles;
+#ifdef SMALL_IS_FASTER
+    bool small = l->planes > 1;
+    for (int i = 0; i < 16; i++)
+        small = small && l->layout.table[i] >= -64 && l->layout.table[i] <= 64;
+    if (small)
+        return small_tiles;
+#endif
+    return tiles;
+}
 
 struct unpacking {
     vint shift[2], table[2], mask;
@@ -252,8 +279,8 @@ static void block_tiles(const struct layer *l, const struct block *b, int32_t (*
     uint8_t copy[TILE_ROWS * BLOCK_K];
     const uint8_t *a = (const uint8_t *)l->d->a + b->row * l->k + b->k;
     const bool copies = needs_copy(l), alone = b->first && b->last;
-    const tile_function *functions = l->layout.binary ? binary_tiles : tiles;
-    const size_t highest = l->layout.binary ? BINARY_ROWS : TILE_ROWS;
+    size_t highest;
+    const tile_function *functions = choose_tiles(l, &highest);
     size_t left = (b->rows + highest - 1) / highest;
     for (size_t i = 0; i < b->rows; left--) {
         const size_t rows = (b->rows - i + left - 1) / left;

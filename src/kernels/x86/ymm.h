@@ -15,7 +15,8 @@
 #ifdef HT_AVXVNNI
 #define TILE_ROWS 6 /* 12 accumulators, 2 lines of weights, 1 of activations */
 #else
-#define TILE_ROWS 4 /* 8 accumulators, 2 lines of weights in two halves, activations too */
+#define SMALL_IS_FASTER   /* v_dot_small than v_dot */
+#define TILE_ROWS       4 /* 8 accumulators, 2 lines of weights in two halves, activations too */
 #endif
 
 #define BINARY_ROWS 4 /* counting takes a table and a mask too */
@@ -206,15 +207,21 @@ HT_INLINE vint v_dot(vint sum, vint a, vint w)
 #endif
 }
 
-/* Each lane: sum + its 4 int8; pairs of them cannot saturate. */
-HT_INLINE vint v_add_groups(vint sum, vint w)
+/* The same for weights within +-64: pairs of products fit 16 bits. */
+HT_INLINE vint v_dot_small(vint sum, vint a, vint w)
 {
 #ifdef HT_AVXVNNI
-    return v_dot(sum, v_splat_byte(1), w);
+    return v_dot(sum, a, w);
 #else
-    const vint pairs = _mm256_maddubs_epi16(v_splat_byte(1), w);
+    const vint pairs = _mm256_maddubs_epi16(a, w);
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 #endif
+}
+
+/* Each lane: sum + its 4 int8. */
+HT_INLINE vint v_add_groups(vint sum, vint w)
+{
+    return v_dot_small(sum, v_splat_byte(1), w);
 }
 
 HT_INLINE vint v_add_bytes(vint a, vint b)

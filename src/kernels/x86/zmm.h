@@ -186,6 +186,11 @@ HT_INLINE vint v_dot(vint sum, vint a, vint w)
     return _mm512_dpbusd_epi32(sum, a, w);
 }
 
+HT_INLINE vint v_dot_small(vint sum, vint a, vint w)
+{
+    return v_dot(sum, a, w);
+}
+
 /* Each lane: sum + its 4 int8. */
 HT_INLINE vint v_add_groups(vint sum, vint w)
 {
