@@ -405,7 +405,7 @@ Test(kernels, dense_of_any_levels)
 
 /* Weights and activations of one bit, the levels in either order, around the borders of words,
  * lines and blocks of rows, up to more inputs than are packed as bits. */
-Test(kernels, dense_of_signs)
+Test(kernels, signs_of_all_fills)
 {
     static const size_t ms[] = {1, 2, 3, 5, 13, 40, 137, 300}, ns[] = {1, 10, 31, 32, 33, 70, 300};
     static const size_t ks[] = {1,   31,  32,  33,  63,   64,   65,   95,    127,  128,
