@@ -214,7 +214,9 @@ HT_INLINE vint v_dot_small(vint sum, vint a, vint w)
     return v_dot(sum, a, w);
 #else
     const vint pairs = _mm256_maddubs_epi16(a, w);
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    v_keep(&sum);
+    return sum;
 #endif
 }
 
@@ -237,7 +239,9 @@ HT_INLINE vint v_count(vint sum, vint a, vint b)
     const vint bits = v_xor(a, b), low = v_splat_byte(15);
     const vint first = v_lookup16(counts, v_and(bits, low));
     const vint second = v_lookup16(counts, v_and(_mm256_srli_epi16(bits, 4), low));
-    return v_add_groups(sum, v_add_bytes(first, second));
+    sum = v_add_groups(sum, v_add_bytes(first, second));
+    v_keep(&sum);
+    return sum;
 }
 
 /* The top bits of LANES * 4 bytes. */

@@ -203,7 +203,9 @@ HT_INLINE vint v_count(vint sum, vint a, vint b)
 {
     vint count;
     __asm__("vpopcntd %1, %0" : "=v"(count) : "v"(v_xor(a, b)));
-    return v_add(sum, count);
+    sum = v_add(sum, count);
+    v_keep(&sum);
+    return sum;
 }
 
 /* The top bits of LANES * 4 bytes. */
