@@ -10,16 +10,17 @@
 #define MAX_ROWS     96  /* that share unpacked weights; their sums are on the stack */
 #define BLOCK_K      800 /* of unpacked weights and of copied activations: L1 holds a block */
 
-HT_INLINE void tile_step(enum product product, size_t rows, const uint8_t *const *third,
-                         size_t stride, size_t offset, const uint8_t *b0, const uint8_t *b1,
-                         vint (*sum)[2])
+HT_INLINE void tile_step(enum product product, size_t lines, size_t rows,
+                         const uint8_t *const *third, size_t stride, size_t offset,
+                         const uint8_t *b0, const uint8_t *b1, vint (*sum)[2])
 {
-    const vint w0 = v_load(b0), w1 = v_load(b1);
+    const vint w0 = v_load(b0), w1 = lines > 1 ? v_load(b1) : w0;
     HT_UNROLL
     for (size_t i = 0; i < rows; i++) {
         const vint u = v_splat4(third[i / 3] + i % 3 * stride + offset);
         sum[i][0] = add_product(product, sum[i][0], u, w0);
-        sum[i][1] = add_product(product, sum[i][1], u, w1);
+        if (lines > 1)
+            sum[i][1] = add_product(product, sum[i][1], u, w1);
     }
 }
 
@@ -32,9 +33,9 @@ HT_INLINE void tile_advance(size_t rows, const uint8_t **third, size_t k4)
 
 /* acc[row][2 lines] = start[row][2 lines] + u b, or in binary start - 2 * (bits that differ). One
  * tile, all accumulators in registers. */
-HT_INLINE void tile(enum product product, size_t rows, const uint8_t *a, size_t stride,
-                    const uint8_t *b0, const uint8_t *b1, size_t k4, const int32_t *start,
-                    size_t start_stride, int32_t *acc)
+HT_INLINE void tile(enum product product, size_t lines, size_t rows, const uint8_t *a,
+                    size_t stride, const uint8_t *b0, const uint8_t *b1, size_t k4,
+                    const int32_t *start, size_t start_stride, int32_t *acc)
 {
     vint sum[TILE_ROWS][2];
     const uint8_t *third[TILE_ROWS / 3 + 1]; /* every third row: x86 addresses base + 2 * index */
@@ -43,28 +44,30 @@ HT_INLINE void tile(enum product product, size_t rows, const uint8_t *a, size_t 
         third[i / 3] = a + i * stride;
     HT_UNROLL
     for (size_t i = 0; i < rows; i++) {
-        sum[i][0] = product == COUNT ? v_splat(0) : v_load(start + i * start_stride);
-        sum[i][1] = product == COUNT ? v_splat(0) : v_load(start + i * start_stride + LANES);
+        for (size_t j = 0; j < lines; j++)
+            sum[i][j] =
+                product == COUNT ? v_splat(0) : v_load(start + i * start_stride + j * LANES);
     }
     size_t k = 0;
     for (; k + TILE_UNROLL <= k4; k += TILE_UNROLL) {
         HT_UNROLL
         for (size_t j = 0; j < TILE_UNROLL; j++) {
-            tile_step(product, rows, third, stride, 4 * j, b0 + j * LINE, b1 + j * LINE, sum);
+            tile_step(product, lines, rows, third, stride, 4 * j, b0 + j * LINE, b1 + j * LINE,
+                      sum);
         }
         tile_advance(rows, third, TILE_UNROLL);
         b0 += TILE_UNROLL * LINE;
         b1 += TILE_UNROLL * LINE;
     }
     for (; k < k4; k++) {
-        tile_step(product, rows, third, stride, 0, b0, b1, sum);
+        tile_step(product, lines, rows, third, stride, 0, b0, b1, sum);
         tile_advance(rows, third, 1);
         b0 += LINE;
         b1 += LINE;
     }
     HT_UNROLL
     for (size_t i = 0; i < rows; i++) {
-        for (size_t j = 0; j < 2; j++) {
+        for (size_t j = 0; j < lines; j++) {
             if (product == COUNT)
                 sum[i][j] = v_sub(v_load(start + i * start_stride + j * LANES),
                                   v_add(sum[i][j], sum[i][j]));
@@ -80,47 +83,59 @@ _Static_assert(HT_KERNEL_COLUMN_STEP % TILE_COLUMNS == 0 &&
 typedef void (*tile_function)(const uint8_t *a, size_t stride, const uint8_t *b0, const uint8_t *b1,
                               size_t k4, const int32_t *start, size_t start_stride, int32_t *acc);
 
-#define TILE(name, product, rows)                                                                  \
+#define TILE(name, product, lines, rows)                                                           \
     static void name(const uint8_t *a, size_t stride, const uint8_t *b0, const uint8_t *b1,        \
                      size_t k4, const int32_t *start, size_t start_stride, int32_t *acc)           \
     {                                                                                              \
-        tile(product, rows, a, stride, b0, b1, k4, start, start_stride, acc);                      \
+        tile(product, lines, rows, a, stride, b0, b1, k4, start, start_stride, acc);               \
     }
-TILE(tile_1, DOT, 1)
-TILE(tile_2, DOT, 2)
-TILE(tile_3, DOT, 3)
-TILE(tile_4, DOT, 4)
-TILE(bits_1, COUNT, 1)
-TILE(bits_2, COUNT, 2)
-TILE(bits_3, COUNT, 3)
-TILE(bits_4, COUNT, 4)
+TILE(tile_1, DOT, 2, 1)
+TILE(tile_2, DOT, 2, 2)
+TILE(tile_3, DOT, 2, 3)
+TILE(tile_4, DOT, 2, 4)
+TILE(line_1, DOT, 1, 1)
+TILE(line_2, DOT, 1, 2)
+TILE(line_3, DOT, 1, 3)
+TILE(line_4, DOT, 1, 4)
+TILE(bits_1, COUNT, 2, 1)
+TILE(bits_2, COUNT, 2, 2)
+TILE(bits_3, COUNT, 2, 3)
+TILE(bits_4, COUNT, 2, 4)
 #if TILE_ROWS > 4
-TILE(tile_5, DOT, 5)
-TILE(tile_6, DOT, 6)
+TILE(tile_5, DOT, 2, 5)
+TILE(tile_6, DOT, 2, 6)
+TILE(line_5, DOT, 1, 5)
+TILE(line_6, DOT, 1, 6)
 #endif
 #if TILE_ROWS > 6
-TILE(tile_7, DOT, 7)
-TILE(tile_8, DOT, 8)
-TILE(tile_9, DOT, 9)
-TILE(tile_10, DOT, 10)
-TILE(tile_11, DOT, 11)
-TILE(tile_12, DOT, 12)
+TILE(tile_7, DOT, 2, 7)
+TILE(tile_8, DOT, 2, 8)
+TILE(tile_9, DOT, 2, 9)
+TILE(tile_10, DOT, 2, 10)
+TILE(tile_11, DOT, 2, 11)
+TILE(tile_12, DOT, 2, 12)
+TILE(line_7, DOT, 1, 7)
+TILE(line_8, DOT, 1, 8)
+TILE(line_9, DOT, 1, 9)
+TILE(line_10, DOT, 1, 10)
+TILE(line_11, DOT, 1, 11)
+TILE(line_12, DOT, 1, 12)
 #endif
 #if BINARY_ROWS > 4
-TILE(bits_5, COUNT, 5)
-TILE(bits_6, COUNT, 6)
-TILE(bits_7, COUNT, 7)
-TILE(bits_8, COUNT, 8)
-TILE(bits_9, COUNT, 9)
-TILE(bits_10, COUNT, 10)
-TILE(bits_11, COUNT, 11)
-TILE(bits_12, COUNT, 12)
+TILE(bits_5, COUNT, 2, 5)
+TILE(bits_6, COUNT, 2, 6)
+TILE(bits_7, COUNT, 2, 7)
+TILE(bits_8, COUNT, 2, 8)
+TILE(bits_9, COUNT, 2, 9)
+TILE(bits_10, COUNT, 2, 10)
+TILE(bits_11, COUNT, 2, 11)
+TILE(bits_12, COUNT, 2, 12)
 #endif
 #ifdef SMALL_IS_FASTER
-TILE(small_1, DOT_SMALL, 1)
-TILE(small_2, DOT_SMALL, 2)
-TILE(small_3, DOT_SMALL, 3)
-TILE(small_4, DOT_SMALL, 4)
+TILE(small_1, DOT_SMALL, 2, 1)
+TILE(small_2, DOT_SMALL, 2, 2)
+TILE(small_3, DOT_SMALL, 2, 3)
+TILE(small_4, DOT_SMALL, 2, 4)
 #endif
 #undef TILE
 
@@ -131,6 +146,17 @@ static const tile_function tiles[TILE_ROWS + 1] = {
 #endif
 #if TILE_ROWS > 6
     tile_7, tile_8, tile_9, tile_10, tile_11, tile_12,
+#endif
+};
+
+/* Where the second line does not exist. */
+static const tile_function line_tiles[TILE_ROWS + 1] = {
+    NULL,   line_1, line_2, line_3,  line_4,
+#if TILE_ROWS > 4
+    line_5, line_6,
+#endif
+#if TILE_ROWS > 6
+    line_7, line_8, line_9, line_10, line_11, line_12,
 #endif
 };
 
@@ -146,7 +172,7 @@ static const tile_function binary_tiles[BINARY_ROWS + 1] = {
 };
 
 /* Which tiles, and of how many rows at most. */
-static const tile_function *choose_tiles(const struct layer *l, size_t *highest)
+static const tile_function *choose_tiles(const struct layer *l, size_t column, size_t *highest)
 {
     *highest = l->layout.binary ? BINARY_ROWS : TILE_ROWS;
     if (l->layout.binary)
@@ -158,7 +184,7 @@ static const tile_function *choose_tiles(const struct layer *l, size_t *highest)
     if (small)
         return small_tiles;
 #endif
-    return tiles;
+    return column + LANES < l->n ? tiles : line_tiles;
 }
 
 struct unpacking {
@@ -280,7 +306,7 @@ static void block_tiles(const struct layer *l, const struct block *b, int32_t (*
     const uint8_t *a = (const uint8_t *)l->d->a + b->row * l->k + b->k;
     const bool copies = needs_copy(l), alone = b->first && b->last;
     size_t highest;
-    const tile_function *functions = choose_tiles(l, &highest);
+    const tile_function *functions = choose_tiles(l, b->column, &highest);
     size_t left = (b->rows + highest - 1) / highest;
     for (size_t i = 0; i < b->rows; left--) {
         const size_t rows = (b->rows - i + left - 1) / left;
