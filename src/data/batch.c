@@ -4,15 +4,12 @@
 #include "base/rng.h"
 #include "base/vectorized.h"
 
-/* Bytes to pixel values: (float)b / 255.0f, or (float)b / 127.5f - 1.0f. The divisions are part of
- * the numerics; a product in double, rounded once, gives the same for each of the 256 bytes, and
- * vectorizes. */
+/* Bytes to pixel values. The divisions are part of the numerics. */
 HT_VECTORIZED static void pixels(const uint8_t *bytes, size_t n, bool symmetric, ht_real *x)
 {
-    const double factor = symmetric ? 1 / 127.5 : 1 / 255.0;
-    const float shift = symmetric ? 1 : 0;
+    const float divisor = symmetric ? 127.5f : 255.0f, shift = symmetric ? 1 : 0;
     for (size_t j = 0; j < n; j++)
-        x[j] = (ht_real)((float)((double)bytes[j] * factor) - shift);
+        x[j] = (ht_real)((float)bytes[j] / divisor - shift);
 }
 
 HT_VECTORIZED static void normalize(ht_real *x, const float *mean, const float *std, size_t n)

@@ -222,7 +222,8 @@ static struct ht_optimizer_result
 backward_and_step(struct ht_trainer *t, struct ht_network *network, const struct ht_run *run)
 {
     if (run->gradient_ready)
-        ht_optimizer_begin(t->optimizer, learning_rate(t));
+        ht_optimizer_begin(t->optimizer, learning_rate(t),
+                           t->state.batch + 1 == batches_per_epoch(t));
     ht_graph_backward(network->graph, run);
     if (run->gradient_ready)
         return ht_optimizer_end(t->optimizer, t->pool);
