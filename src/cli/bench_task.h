@@ -19,8 +19,8 @@ enum ht_status ht_bench_dataset(struct ht_dataset **ret, struct ht_error *err);
 /* 784-hidden-hidden-hidden-10 with bias, relu and Adam. */
 struct ht_bench_task {
     size_t hidden, batch;
-    int bits;         /* of the weights; 32: float32. Activations have 8 */
-    unsigned threads; /* so far 1 */
+    int bits; /* of the weights; 32: float32. Activations have 8 */
+    unsigned threads;
 };
 
 /* What one training step multiplies: forward, gradient of the weights, and gradient of the input

@@ -21,21 +21,23 @@ static const struct ht_column columns[] = {
     {.key = "rounds", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
 };
 
-#define THREADS        1 /* one thread, until a training can have more */
 #define MAX_ROUNDS     1000
 #define DEFAULT_ROUNDS "9"
 #define ROUND_SECONDS  0.06
 
-/* Trainings that alternate: the first one is float, the others are compared with it. 512 and 2048
- * are there to see the multiplications a second grow or not. */
-#define MAX_WIDTHS 4
+/* Trainings that alternate: the first one is float on one thread, the others are compared with it.
+ * 512 and 2048 are there to see the multiplications a second grow or not. */
+#define MAX_WIDTHS     4
+#define MAX_CONTENDERS (2 * MAX_WIDTHS)
 static const struct {
     size_t hidden, batch;
     int bits[MAX_WIDTHS]; /* up to a 0 */
+    bool threads;         /* also on all threads */
 } groups[] = {
-    {64, 64, {32, 8, 4, 2}},    {64, 256, {32, 8, 4, 2}}, {256, 64, {32, 8, 4, 2}},
-    {256, 256, {32, 8, 4, 2}},  {512, 256, {32, 8}},      {1024, 64, {32, 8, 4, 2}},
-    {1024, 256, {32, 8, 4, 2}}, {2048, 256, {32, 8}},
+    {64, 64, {32, 8, 4, 2}, false},   {64, 256, {32, 8, 4, 2}, false},
+    {256, 64, {32, 8, 4, 2}, false},  {256, 256, {32, 8, 4, 2}, false},
+    {512, 256, {32, 8}, false},       {1024, 64, {32, 8, 4, 2}, false},
+    {1024, 256, {32, 8, 4, 2}, true}, {2048, 256, {32, 8}, false},
 };
 #define N_GROUPS (sizeof groups / sizeof *groups)
 
@@ -122,14 +124,19 @@ static enum ht_status measure_group(const struct ht_cli *cli, struct ht_table *t
                                     struct ht_error *err)
 {
     size_t n = 0;
-    struct contender *c = ht_calloc(MAX_WIDTHS, sizeof *c);
-    enum ht_status status = c ? HT_OK : ht_fail_memory(err);
-    for (; n < MAX_WIDTHS && groups[group].bits[n] && status == HT_OK; n++) {
+    unsigned threads = 1;
+    struct contender *c = ht_calloc(MAX_CONTENDERS, sizeof *c);
+    enum ht_status status = c ? ht_run_threads(&threads, err) : ht_fail_memory(err);
+    const bool twice = groups[group].threads && threads > 1;
+    for (size_t i = 0; i < (twice ? MAX_CONTENDERS : MAX_WIDTHS) && status == HT_OK; i++) {
+        const int bits = groups[group].bits[i % MAX_WIDTHS];
+        if (bits == 0)
+            continue;
         c[n].task = (struct ht_bench_task){.hidden = groups[group].hidden,
                                            .batch = groups[group].batch,
-                                           .bits = groups[group].bits[n],
-                                           .threads = THREADS};
-        status = prepare(&c[n], d, err);
+                                           .bits = bits,
+                                           .threads = i < MAX_WIDTHS ? 1 : threads};
+        status = prepare(&c[n++], d, err);
     }
     if (status == HT_OK)
         status = alternate(cli, c, n, rounds, err);

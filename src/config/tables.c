@@ -349,8 +349,9 @@ static const struct ht_field run_fields[] = {
      AT(run.threads),
      .max = HT_POOL_MAX_THREADS,
      .fallback = "0",
-     .help = "threads of a training; any number gives the same result. 0: all CPUs, but one for small "
-             "networks"},
+     .help =
+         "threads of a training; any number gives the same result. 0: all CPUs, but one for small "
+         "networks"},
 };
 static const struct ht_field_table run_table = HT_FIELD_TABLE(run_fields);
 

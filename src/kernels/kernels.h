@@ -49,7 +49,7 @@ struct ht_kernel_dense {
     const void *a; /* [m, k] levels, uint8 or int8 */
     bool a_signed;
     const struct ht_kernel_weights *weights;
-    const void *packed;      /* what pack made of the weights */
+    const void *packed; /* what pack made of the weights */
     /* Which outputs: columns == 0 means all from `column` on. Both are multiples of
      * HT_KERNEL_COLUMN_STEP, but for the end. Arrays below are whole: indexed by n as ever. */
     size_t column, columns;
@@ -67,11 +67,11 @@ struct ht_kernels {
     /* Bytes pack needs, and packing itself; done once per layer. Equal for equal weights. */
     size_t (*packed_size)(const struct ht_kernel_weights *w);
     void (*pack)(const struct ht_kernel_weights *w, void *packed);
-    /* Packs levels[rows, k], the outputs row.. of w, which has bits 8, no codes, no zero points, and
-     * level[code] = (int8_t)code, never -128: the bytes that pack makes of the same weights. row is
-     * a multiple of HT_KERNEL_COLUMN_STEP, and rows too, but for the end; parts may be packed by
-     * different threads. sums[rows] gets the sum over k of each output's levels. For training,
-     * where weights change in every step. */
+    /* Packs levels[rows, k], the outputs row.. of w, which has bits 8, no codes, no zero points,
+     * and level[code] = (int8_t)code, never -128: the bytes that pack makes of the same weights.
+     * row is a multiple of HT_KERNEL_COLUMN_STEP, and rows too, but for the end; parts may be
+     * packed by different threads. sums[rows] gets the sum over k of each output's levels. For
+     * training, where weights change in every step. */
     void (*pack_levels)(const struct ht_kernel_weights *w, size_t row, size_t rows,
                         const int8_t *levels, void *packed, int32_t *sums);
     /* acc[m, n] = init[n] + sum_k a * w - z_w[n] * sum_k a, int32; then what is asked for. */

@@ -1,48 +1,20 @@
-#include "train/trainer.h"
+#include "train/trainer_internal.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/text.h"
 #include "config/config.h"
 #include "io/file.h"
-#include "optim/optimizer.h"
-#include "optim/schedule.h"
 #include "tensor/blas.h"
 #include "train/evaluate.h"
 #include "train/metrics.h"
-#include "train/network.h"
 #include "train/run.h"
 #include "train/setup.h"
 
 #define EVALUATION_BATCH 256
-
-enum { FLOAT, QUANTIZED, N_FORMS };
-
-struct ht_trainer {
-    const struct ht_experiment *e;
-    const struct ht_dataset *d;
-    const char *run_dir;
-    const char *environment;
-    struct ht_text resolved; /* the experiment as YAML */
-    struct ht_objective objective;
-    struct ht_model *model;
-    struct ht_optimizer *optimizer;
-    struct ht_schedule schedule;
-    struct ht_kernels kernels;
-    struct ht_pool *pool; /* made when a network needs it; NULL: one thread */
-    struct ht_network train[N_FORMS], evaluation[N_FORMS]; /* made when first needed */
-    uint32_t *order;                                       /* [training samples] of the epoch */
-    struct ht_progress_state state;
-    double seconds, samples; /* of training steps, also before a resume */
-    double gradient_norm;
-    bool saved; /* last.h5 is of this run */
-};
 
 static double now(void)
 {
@@ -105,12 +77,7 @@ static enum ht_status need_networks(struct ht_trainer *t, int form, struct ht_er
     return status;
 }
 
-/* --- checkpoints --- */
-
-static void run_file(const struct ht_trainer *t, const char *name, char path[HT_PATH_LENGTH + 64])
-{
-    snprintf(path, HT_PATH_LENGTH + 64, "%s/checkpoints/%s.h5", t->run_dir, name);
-}
+/* --- has it diverged? --- */
 
 /* x - x is 0 for every number and NaN for the rest; no early exit, so that it vectorizes. */
 static bool all_finite(const ht_real *x, size_t n)
@@ -126,7 +93,7 @@ static enum ht_status diverged(const struct ht_trainer *t, const char *what, int
                                struct ht_error *err)
 {
     char path[HT_PATH_LENGTH + 64];
-    run_file(t, "last", path);
+    ht_trainer_file(t, "last", path);
     const bool saved = t->saved && ht_file_exists(path);
     return ht_fail(err, HT_ERR_DIVERGED,
                    "training diverged: %s is not finite in epoch %lld, step %lld; try a smaller "
@@ -154,136 +121,6 @@ static enum ht_status check_finite(const struct ht_trainer *t, struct ht_error *
     if (!all_finite(t->model->params.value, t->model->params.n))
         return diverged(t, "a parameter", t->state.step, err);
     return check_state(t, err);
-}
-
-static enum ht_status save_as(const struct ht_trainer *t, const char *name, struct ht_error *err)
-{
-    char path[HT_PATH_LENGTH + 64];
-    run_file(t, name, path);
-    return ht_checkpoint_save(path, t->model, t->optimizer, &t->state, ht_text_str(&t->resolved),
-                              t->environment, err);
-}
-
-/* Time spent so far goes beside the checkpoint, not into it: equal runs make equal checkpoints.
- * Only figures for people, so a failure to write them stops nothing. */
-static void speed_file(const struct ht_trainer *t, char path[HT_PATH_LENGTH + 64])
-{
-    snprintf(path, HT_PATH_LENGTH + 64, "%s/timing.json", t->run_dir);
-}
-
-static void save_speed(const struct ht_trainer *t)
-{
-    char path[HT_PATH_LENGTH + 64];
-    speed_file(t, path);
-    FILE *f = fopen(path, "w");
-    if (!f)
-        return;
-    fprintf(f, "{\"train_seconds\": %.17g, \"samples\": %.17g}\n", t->seconds, t->samples);
-    fclose(f);
-}
-
-static void load_speed(struct ht_trainer *t)
-{
-    char path[HT_PATH_LENGTH + 64];
-    double seconds, samples;
-    speed_file(t, path);
-    FILE *f = fopen(path, "r");
-    if (!f)
-        return;
-    if (fscanf(f, "{\"train_seconds\": %lf, \"samples\": %lf", &seconds, &samples) == 2) {
-        t->seconds = seconds;
-        t->samples = samples;
-    }
-    fclose(f);
-}
-
-/* The newest stays under its name until the rename that replaces it; a second name keeps it as the
- * one before. So at any moment at least one whole checkpoint is there. */
-static enum ht_status save_last(struct ht_trainer *t, struct ht_error *err)
-{
-    char last[HT_PATH_LENGTH + 64], previous[HT_PATH_LENGTH + 64];
-    run_file(t, "last", last);
-    run_file(t, "previous", previous);
-    if (ht_file_exists(last)) {
-        unlink(previous);
-        /* Some file systems have no links; there the newest is away until it is written. */
-        if (link(last, previous) != 0 && errno != EEXIST && rename(last, previous) != 0)
-            return ht_fail_errno(err, "cannot keep the previous checkpoint", previous);
-    }
-    enum ht_status status = save_as(t, "last", err);
-    t->saved = t->saved || status == HT_OK;
-    save_speed(t);
-    return status;
-}
-
-static void say_passed_over(const struct ht_train_hooks *hooks, const char *path,
-                            const struct ht_error *why)
-{
-    char text[sizeof why->msg + HT_PATH_LENGTH + 128];
-    if (!hooks || !hooks->say)
-        return;
-    snprintf(text, sizeof text, "%s\ngoing on from the checkpoint before it: %s", why->msg, path);
-    hooks->say(hooks->user, text);
-}
-
-static enum ht_status resume_from(struct ht_trainer *t, const char *path, struct ht_error *err)
-{
-    char *experiment = NULL;
-    enum ht_status status =
-        ht_checkpoint_load(path, t->model, t->optimizer, &t->state, &experiment, err);
-    const char *resolved = ht_text_str(&t->resolved);
-    if (status == HT_OK && strncmp(experiment, resolved, strcspn(resolved, "\n")) != 0)
-        status = ht_fail(err, HT_ERR_DATA,
-                         "%s was made from other data than those of %s here; start anew without "
-                         "--resume",
-                         path, t->e->data.name);
-    else if (status == HT_OK && strcmp(experiment, resolved) != 0)
-        status = ht_fail(err, HT_ERR_CONFIG,
-                         "%s was made by another experiment than this one: compare with the run's "
-                         "config.yaml, or start anew without --resume",
-                         path);
-    ht_free(experiment);
-    return status;
-}
-
-enum ht_status ht_trainer_resume(struct ht_trainer *t, const struct ht_train_hooks *hooks,
-                                 bool *found, struct ht_error *err)
-{
-    static const char *const names[] = {"last", "previous"};
-    char path[HT_PATH_LENGTH + 64];
-    struct ht_error first = {0};
-    enum ht_status status = HT_OK;
-    *found = false;
-    /* Only damage is a reason to try the older one. */
-    for (int i = 0; i < 2 && !*found && (status == HT_OK || status == HT_ERR_MODEL); i++) {
-        struct ht_error e = {0};
-        run_file(t, names[i], path);
-        if (!ht_file_exists(path))
-            continue;
-        status = resume_from(t, path, &e);
-        *found = t->saved = status == HT_OK;
-        if (*found && first.msg[0])
-            say_passed_over(hooks, path, &first);
-        if (status != HT_OK && (!first.msg[0] || status != HT_ERR_MODEL))
-            first = e;
-    }
-    if (*found) {
-        load_speed(t);
-        return ht_metrics_truncate(t->run_dir, t->state.epoch, err);
-    }
-    if (status != HT_OK && err)
-        *err = first;
-    return status == HT_OK ? HT_OK : first.code;
-}
-
-enum ht_status ht_trainer_restore_best(struct ht_trainer *t, struct ht_error *err)
-{
-    char path[HT_PATH_LENGTH + 64];
-    struct ht_progress_state ignored;
-    if (!t->state.has_best)
-        return HT_OK;
-    run_file(t, "best", path);
-    return ht_checkpoint_load(path, t->model, t->optimizer, &ignored, NULL, err);
 }
 
 /* --- creation --- */
@@ -483,8 +320,8 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
     }
     status = ht_metrics_append(t->run_dir, t->objective.score, s, event, err);
     if (status == HT_OK && event->improved)
-        status = save_as(t, "best", err);
-    return status == HT_OK ? save_last(t, err) : status;
+        status = ht_trainer_save_as(t, "best", err);
+    return status == HT_OK ? ht_trainer_save_last(t, err) : status;
 }
 
 struct clock {
@@ -506,7 +343,7 @@ static enum ht_status poll_stops(struct ht_trainer *t, const struct ht_train_hoo
         return HT_OK;
     enum ht_status status = check_finite(t, err);
     if (status == HT_OK)
-        status = save_last(t, err);
+        status = ht_trainer_save_last(t, err);
     clock->saved = time;
     if (status != HT_OK)
         return status;

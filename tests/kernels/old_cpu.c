@@ -11,20 +11,23 @@
 enum { M = 13, N = 37, K = 70 };
 
 static uint8_t a[M * K], codes[N * K];
-static int16_t level[256], level8[256];
+static int16_t level[256], level8[256], sign[2] = {-1, 1};
+static int8_t signs[M * K];
 static int32_t init[N];
 static float multiplier[N], x[2000];
 
-static void dense(const struct ht_kernels *k, size_t m, int bits, uint8_t levels[M * N])
+static void dense(const struct ht_kernels *k, size_t m, int bits, bool binary,
+                  uint8_t levels[M * N])
 {
-    const struct ht_kernel_weights w = {N, K, bits, codes, level, NULL, false};
+    const struct ht_kernel_weights w = {N, K, bits, codes, binary ? sign : level, NULL, binary};
     const struct ht_kernel_quantizer q = {-128, 127, 0, HT_KERNEL_NEAREST_EVEN};
     void *packed = malloc(k->packed_size(&w));
     if (!packed)
         abort();
     k->pack(&w, packed);
     const struct ht_kernel_dense d = {.m = m,
-                                      .a = a,
+                                      .a = binary ? (const void *)signs : a,
+                                      .a_signed = binary,
                                       .weights = &w,
                                       .packed = packed,
                                       .init = init,
@@ -57,10 +60,10 @@ static int same_results(const struct ht_kernels *c, const struct ht_kernels *k)
 {
     uint8_t got[2][M * N] = {{0}}, levels[2][2000];
     int same = packs_levels(k);
-    for (int bits = 1; bits <= 8; bits++)
+    for (int bits = 0; bits <= 8; bits++)
         for (size_t m = 1; m <= M; m += M - 1) {
-            dense(c, m, bits, got[0]);
-            dense(k, m, bits, got[1]);
+            dense(c, m, bits ? bits : 1, bits == 0, got[0]);
+            dense(k, m, bits ? bits : 1, bits == 0, got[1]);
             same = same && memcmp(got[0], got[1], sizeof got[0]) == 0;
         }
     const struct ht_kernel_quantizer q = {0, 255, 0, HT_KERNEL_NEAREST_EVEN};
@@ -79,6 +82,8 @@ int main(int argc, char **argv)
     const char *expected = argc > 1 ? argv[1] : "c";
     for (size_t i = 0; i < sizeof a; i++)
         a[i] = (uint8_t)((random = random * 1664525u + 1013904223u) >> 24);
+    for (size_t i = 0; i < sizeof signs; i++)
+        signs[i] = a[i] & 1 ? 1 : -1;
     for (size_t i = 0; i < sizeof codes; i++)
         codes[i] = (uint8_t)((random = random * 1664525u + 1013904223u) >> 24);
     for (size_t i = 0; i < sizeof codes; i++)

@@ -107,8 +107,12 @@ static struct problem make_problem(const char *grid, int bits, size_t m, size_t 
     struct problem p = {.m = m, .n = n, .k = k, .a_signed = a_signed};
     cr_assert_eq(ht_grid_init(&p.grid, grid, bits, NULL), HT_OK);
     p.a = malloc(m * k);
+    /* Often where it makes a difference, sometimes where it makes none. */
+    const bool a_binary = a_signed && below(bits == 1 ? 2 : 8) == 0;
     for (size_t i = 0; i < m * k; i++)
-        p.a[i] = (uint8_t)(a_signed ? pick(fill_a, -128, 127) : pick(fill_a, 0, 255));
+        p.a[i] = (uint8_t)(a_binary   ? 2 * pick(fill_a, 0, 1) - 1
+                           : a_signed ? pick(fill_a, -128, 127)
+                                      : pick(fill_a, 0, 255));
     fill_weights(&p, fill_w);
     p.init = malloc(n * sizeof *p.init);
     p.multiplier = malloc(n * sizeof *p.multiplier);
@@ -121,7 +125,7 @@ static struct problem make_problem(const char *grid, int bits, size_t m, size_t 
             p.zero_point[i] =
                 pick(fill_w == FILL_UNIFORM ? FILL_UNIFORM : FILL_EXTREMES, 0, p.grid.hi);
     }
-    p.weights = (struct ht_kernel_weights){n, k, bits, p.codes, p.level, p.zero_point, false};
+    p.weights = (struct ht_kernel_weights){n, k, bits, p.codes, p.level, p.zero_point, a_binary};
     return p;
 }
 
@@ -356,7 +360,8 @@ Test(kernels, dense_around_the_borders_of_tiles)
 /* More rows than share unpacked weights, with more inputs than are unpacked at once. */
 Test(kernels, dense_of_many_rows)
 {
-    static const size_t ms[] = {95, 96, 97, 107, 193}, ks[] = {1025, 1030, 1600, 801, 799};
+    static const size_t ms[] = {95, 96, 97, 107, 193, 7};
+    static const size_t ks[] = {1025, 1030, 1600, 801, 799, 4301};
     static const struct {
         const char *name;
         int bits;
@@ -396,6 +401,40 @@ Test(kernels, dense_of_any_levels)
                 check_same(&kernels[0], &kernels[i], &p, &quantizers[c % (int)N_QUANTIZERS]);
             problem_finish(&p);
         }
+}
+
+/* Weights and activations of one bit, the levels in either order, around the borders of words,
+ * lines and blocks of rows, up to more inputs than are packed as bits. */
+Test(kernels, signs_of_all_fills)
+{
+    static const size_t ms[] = {1, 2, 3, 5, 13, 40, 137, 300}, ns[] = {1, 10, 31, 32, 33, 70, 300};
+    static const size_t ks[] = {1,   31,  32,  33,  63,   64,   65,   95,    127,  128,
+                                129, 255, 256, 784, 1024, 1025, 4100, 65536, 65537};
+    struct ht_kernels kernels[33];
+    const size_t count = all_kernels(kernels);
+    for (size_t c = 0; c < 190; c++) {
+        const size_t m = ms[below(8)], n = ns[below(7)], k = ks[c % 19];
+        if (m * n * k > 800000)
+            continue;
+        struct problem p;
+        do { /* until they are binary on both sides */
+            p = make_problem("binary", 1, m, n, k, true, (enum fill)below(N_FILLS),
+                             (enum fill)below(N_FILLS));
+            if (!p.weights.a_binary)
+                problem_finish(&p);
+        } while (!p.weights.a_binary);
+        if (below(2)) {
+            p.level[0] = 1;
+            p.level[1] = -1;
+            for (size_t i = 0; i < n * k; i++)
+                p.w[i] = -p.w[i];
+        }
+        if (m * n * k < 200000)
+            check_reference(&kernels[0], &p, &quantizers[below(N_QUANTIZERS)]);
+        for (size_t i = 1; i < count; i++)
+            check_same(&kernels[0], &kernels[i], &p, &quantizers[below(N_QUANTIZERS)]);
+        problem_finish(&p);
+    }
 }
 
 /* Longer than any block, up to the contract's K <= 65,793 for u8 x s8 at the extremes. */

@@ -154,7 +154,8 @@ Test(run, both_paths_score_alike_and_no_output_differs)
         struct ht_network network = {0};
         struct ht_parity p;
         ASSERT_OK(ht_session_from_checkpoint(&session, r.run_dir, &f.err), f.err);
-        ASSERT_OK(ht_network_init(&network, session.model, &o, 7, true, false, NULL, &f.err), f.err);
+        ASSERT_OK(ht_network_init(&network, session.model, &o, 7, true, false, NULL, &f.err),
+                  f.err);
         ASSERT_OK(ht_evaluate_parity(&p, &network, m, &o, &kernels, d, HT_TEST, &f.err), f.err);
         cr_assert_eq(p.mismatched_outputs, 0);
         m->layers[m->n_layers - 1].bias[0]++;

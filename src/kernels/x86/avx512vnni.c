@@ -1,4 +1,5 @@
 /* AVX-512 with VNNI (Ice Lake, Zen 4 and later): vpdpbusd on 64 bytes. */
+#include "kernels/x86/detect.h"
 #include "kernels/x86/zmm.h"
 
 #define PEAK_DOT  v_dot
@@ -6,11 +7,23 @@
 #include "kernels/x86/dense.h"
 #include "kernels/x86/pack.h"
 
+/* Without an instruction that counts bits, those of 1-bit weights are planes as others are. */
+static size_t packed_size_in_planes(const struct ht_kernel_weights *w)
+{
+    return ht_x86_packed_size(w, LANES, false);
+}
+
+static void pack_in_planes(const struct ht_kernel_weights *w, void *packed)
+{
+    ht_x86_pack(w, LANES, false, packed);
+}
+
 void ht_kernels_install_avx512vnni(struct ht_kernels *k)
 {
     k->isa = "avx512vnni";
-    k->packed_size = packed_size;
-    k->pack = pack;
+    const bool counts = ht_x86_has_avx512vpopcntdq();
+    k->packed_size = counts ? packed_size : packed_size_in_planes;
+    k->pack = counts ? pack : pack_in_planes;
     k->pack_levels = pack_levels;
     k->dense = dense;
     k->quantize = quantize;

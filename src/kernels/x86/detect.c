@@ -4,16 +4,17 @@
 #include <stdint.h>
 
 /* Bits of CPUID (Intel SDM, volume 2A) and of XCR0. */
-#define LEAF1_ECX_OSXSAVE    (1u << 27)
-#define LEAF1_ECX_AVX        (1u << 28)
-#define LEAF7_EBX_AVX2       (1u << 5)
-#define LEAF7_EBX_AVX512F    (1u << 16)
-#define LEAF7_EBX_AVX512BW   (1u << 30)
-#define LEAF7_EBX_AVX512VL   (1u << 31)
-#define LEAF7_ECX_AVX512VNNI (1u << 11)
-#define LEAF7_1_EAX_AVXVNNI  (1u << 4)
-#define XCR0_YMM             0x06u
-#define XCR0_ZMM             0xe6u
+#define LEAF1_ECX_OSXSAVE         (1u << 27)
+#define LEAF1_ECX_AVX             (1u << 28)
+#define LEAF7_EBX_AVX2            (1u << 5)
+#define LEAF7_EBX_AVX512F         (1u << 16)
+#define LEAF7_EBX_AVX512BW        (1u << 30)
+#define LEAF7_EBX_AVX512VL        (1u << 31)
+#define LEAF7_ECX_AVX512VNNI      (1u << 11)
+#define LEAF7_ECX_AVX512VPOPCNTDQ (1u << 14)
+#define LEAF7_1_EAX_AVXVNNI       (1u << 4)
+#define XCR0_YMM                  0x06u
+#define XCR0_ZMM                  0xe6u
 
 struct registers {
     unsigned a, b, c, d;
@@ -53,4 +54,9 @@ bool ht_x86_has_avx512vnni(void)
     const struct registers r = cpuid(7, 0);
     return ht_x86_has_avx2() && saves(XCR0_ZMM) && (r.b & ebx) == ebx &&
            (r.c & LEAF7_ECX_AVX512VNNI);
+}
+
+bool ht_x86_has_avx512vpopcntdq(void)
+{
+    return (cpuid(7, 0).c & LEAF7_ECX_AVX512VPOPCNTDQ) != 0;
 }

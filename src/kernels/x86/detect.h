@@ -6,6 +6,7 @@
 
 bool ht_x86_has_avx2(void);
 bool ht_x86_has_avxvnni(void);
-bool ht_x86_has_avx512vnni(void); /* F, BW, VL and VNNI */
+bool ht_x86_has_avx512vnni(void);      /* F, BW, VL and VNNI */
+bool ht_x86_has_avx512vpopcntdq(void); /* to be asked where those are */
 
 #endif

@@ -44,7 +44,14 @@ static void plan_indices(struct plan *p, const struct ht_kernel_weights *w)
     }
 }
 
-static void plan_init(struct plan *p, const struct ht_kernel_weights *w)
+/* Products of signs alone? */
+static bool is_binary(const struct ht_kernel_weights *w)
+{
+    return w->a_binary && w->bits == 1 && w->level[0] * w->level[1] == -1 && !w->zero_point &&
+           w->k <= HT_X86_MAX_BINARY;
+}
+
+static void plan_init(struct plan *p, const struct ht_kernel_weights *w, bool counts)
 {
     int lo = w->level[0], hi = lo;
     for (int code = 1; code < 1 << w->bits; code++) {
@@ -52,6 +59,13 @@ static void plan_init(struct plan *p, const struct ht_kernel_weights *w)
         hi = w->level[code] > hi ? w->level[code] : hi;
     }
     memset(p, 0, sizeof *p);
+    if (counts && is_binary(w)) {
+        p->layout.binary = 1;
+        p->layout.bits = 8; /* one output to a byte */
+        p->index[0] = w->level[0] < 0;
+        p->index[1] = w->level[1] < 0;
+        return;
+    }
     p->layout.reference = hi - lo > 255;
     p->layout.bits = storage_bits(w->bits);
     p->layout.shift = lo >= -128 && hi <= 127 ? 0 : hi - 127;
@@ -66,10 +80,10 @@ static void plan_init(struct plan *p, const struct ht_kernel_weights *w)
     plan_indices(p, w);
 }
 
-size_t ht_x86_packed_size(const struct ht_kernel_weights *w, size_t lanes)
+size_t ht_x86_packed_size(const struct ht_kernel_weights *w, size_t lanes, bool counts)
 {
     struct plan p;
-    plan_init(&p, w);
+    plan_init(&p, w, counts);
     if (p.layout.reference) {
         struct ht_kernels c;
         ht_kernels_install_c(&c);
@@ -78,7 +92,7 @@ size_t ht_x86_packed_size(const struct ht_kernel_weights *w, size_t lanes)
     const size_t padded = ht_x86_padded(&p.layout, w->n, lanes);
     const size_t sums = padded * sizeof(int32_t) * (p.layout.has_coefficients ? 2 : 1);
     const size_t strips = padded / (lanes * ht_x86_planes(&p.layout));
-    return sizeof p.layout + sums + strips * ((w->k + 3) / 4) * lanes * 4;
+    return sizeof p.layout + sums + strips * ht_x86_groups(&p.layout, w->k) * lanes * 4;
 }
 
 static unsigned code_at(const struct ht_kernel_weights *w, size_t i)
@@ -96,21 +110,26 @@ static int32_t pack_output(const struct plan *p, const struct ht_kernel_weights 
 {
     const size_t planes = ht_x86_planes(&p->layout), line = lanes * 4;
     const size_t plane = n / lanes % planes;
-    uint8_t *at = lines + n / (lanes * planes) * ((w->k + 3) / 4) * line + n % lanes * 4;
+    uint8_t *at = lines + n / (lanes * planes) * ht_x86_groups(&p->layout, w->k) * line;
     int64_t sum = 0;
+    at += n % lanes * 4;
     for (size_t k = 0; k < w->k; k++) {
         const unsigned code = code_at(w, n * w->k + k);
-        at[k / 4 * line + k % 4] |= (uint8_t)(p->index[code] << (plane * (size_t)p->layout.bits));
+        if (p->layout.binary)
+            at[k / 32 * line + k % 32 / 8] |= (uint8_t)(p->index[code] << k % 8);
+        else
+            at[k / 4 * line + k % 4] |=
+                (uint8_t)(p->index[code] << (plane * (size_t)p->layout.bits));
         sum += w->level[code] - p->layout.shift;
     }
     return (int32_t)(uint32_t)sum; /* modulo 2^32, as the kernels add */
 }
 
-void ht_x86_pack(const struct ht_kernel_weights *w, size_t lanes, void *packed)
+void ht_x86_pack(const struct ht_kernel_weights *w, size_t lanes, bool counts, void *packed)
 {
     struct plan p;
     uint8_t *bytes = packed;
-    plan_init(&p, w);
+    plan_init(&p, w, counts);
     memcpy(bytes, &p.layout, sizeof p.layout);
     bytes += sizeof p.layout;
     if (p.layout.reference) {
@@ -121,7 +140,7 @@ void ht_x86_pack(const struct ht_kernel_weights *w, size_t lanes, void *packed)
     }
     const size_t padded = ht_x86_padded(&p.layout, w->n, lanes);
     const size_t sums = padded * sizeof(int32_t) * (p.layout.has_coefficients ? 2 : 1);
-    const size_t n_bytes = ht_x86_packed_size(w, lanes) - sizeof p.layout - sums;
+    const size_t n_bytes = ht_x86_packed_size(w, lanes, counts) - sizeof p.layout - sums;
     uint8_t *lines = bytes + sums;
     memset(bytes, 0, sums + n_bytes);
     for (size_t n = 0; n < w->n; n++) {

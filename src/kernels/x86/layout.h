@@ -11,7 +11,11 @@
  * A plane holds an index: of the sorted levels when they are equally spaced (`uniform`), else into
  * `table`. Bytes of uniform planes have their top bit flipped, so that a line, or a line masked
  * to its lowest planes, serves as a signed operand as it is: the difference of the dot products
- * with two masks is the product with one plane, times a power of two. */
+ * with two masks is the product with one plane, times a power of two.
+ *
+ * Where levels of weights and of activations are -1 and +1 (`binary`), a group is the signs of 32
+ * inputs, 1 for -1, the first input in the lowest bit: one line for every 32 inputs. Inputs that do
+ * not exist are +1. */
 #ifndef HT_KERNELS_X86_LAYOUT_H
 #define HT_KERNELS_X86_LAYOUT_H
 
@@ -25,7 +29,8 @@ struct ht_x86_layout {
     int32_t shift;            /* level - shift is an int8 */
     int32_t has_coefficients; /* coefficient[n] = shift - zero_point[n], when not all are 0 */
     int8_t table[16];         /* bits < 8: level - shift of each index */
-    int32_t unused[5];
+    int32_t binary;           /* levels are -1 and +1, and so are activations: bits of inputs */
+    int32_t unused[4];
 };
 _Static_assert(sizeof(struct ht_x86_layout) == 64, "lines stay aligned");
 
@@ -41,7 +46,16 @@ static inline size_t ht_x86_padded(const struct ht_x86_layout *layout, size_t n,
     return (n + strip - 1) / strip * strip;
 }
 
-size_t ht_x86_packed_size(const struct ht_kernel_weights *w, size_t lanes);
-void ht_x86_pack(const struct ht_kernel_weights *w, size_t lanes, void *packed);
+/* Groups of 4 bytes that hold the weights of k inputs: lines of a strip. */
+static inline size_t ht_x86_groups(const struct ht_x86_layout *layout, size_t k)
+{
+    return layout->binary ? (k + 31) / 32 : (k + 3) / 4;
+}
+
+#define HT_X86_MAX_BINARY 65536 /* inputs in binary; their bits in a row are kept on the stack */
+
+/* counts: can this CPU count bits, so that weights may be packed in binary? */
+size_t ht_x86_packed_size(const struct ht_kernel_weights *w, size_t lanes, bool counts);
+void ht_x86_pack(const struct ht_kernel_weights *w, size_t lanes, bool counts, void *packed);
 
 #endif

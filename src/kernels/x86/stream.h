@@ -95,7 +95,7 @@ static size_t quantize_by_product(const float *x, size_t n, float scale,
         if (v_any(doubtful))
             quantize_all(x + i, STEADY * LANES, scale, q, HT_KERNEL_NEAREST_EVEN, levels + i);
         else
-            v_store(levels + i, v_add_bytes(v_pack_bytes(level, least), first));
+            v_store(levels + i, v_add_bytes(v_pack_bytes(level, &least), first));
     }
     return i;
 }

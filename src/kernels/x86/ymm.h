@@ -15,8 +15,11 @@
 #ifdef HT_AVXVNNI
 #define TILE_ROWS 6 /* 12 accumulators, 2 lines of weights, 1 of activations */
 #else
-#define TILE_ROWS 4 /* 8 accumulators, 2 lines of weights in two halves, activations too */
+#define SMALL_IS_FASTER   /* v_dot_small than v_dot */
+#define TILE_ROWS       4 /* 8 accumulators, 2 lines of weights in two halves, activations too */
 #endif
+
+#define BINARY_ROWS 4 /* counting takes a table and a mask too */
 
 typedef __m256i vint;
 typedef __m256 vfloat;
@@ -204,11 +207,48 @@ HT_INLINE vint v_dot(vint sum, vint a, vint w)
 #endif
 }
 
-/* Each lane: sum + its 4 int8; pairs of them cannot saturate. */
+/* The same for weights within +-64: pairs of products fit 16 bits. */
+HT_INLINE vint v_dot_small(vint sum, vint a, vint w)
+{
+#ifdef HT_AVXVNNI
+    return v_dot(sum, a, w);
+#else
+    const vint pairs = _mm256_maddubs_epi16(a, w);
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    v_keep(&sum);
+    return sum;
+#endif
+}
+
+/* Each lane: sum + its 4 int8. */
 HT_INLINE vint v_add_groups(vint sum, vint w)
 {
-    const vint pairs = _mm256_maddubs_epi16(v_splat_byte(1), w);
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    return v_dot_small(sum, v_splat_byte(1), w);
+}
+
+HT_INLINE vint v_add_bytes(vint a, vint b)
+{
+    return _mm256_add_epi8(a, b);
+}
+
+/* Each lane: sum + how many bits of a and b differ, counted by a table of 4 bits. */
+HT_INLINE vint v_count(vint sum, vint a, vint b)
+{
+    const vint counts = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2,
+                                         1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const vint bits = v_xor(a, b), low = v_splat_byte(15);
+    const vint first = v_lookup16(counts, v_and(bits, low));
+    const vint second = v_lookup16(counts, v_and(_mm256_srli_epi16(bits, 4), low));
+    sum = v_add_groups(sum, v_add_bytes(first, second));
+    v_keep(&sum);
+    return sum;
+}
+
+/* The top bits of LANES * 4 bytes. */
+HT_INLINE void v_store_signs(uint8_t *to, vint bytes)
+{
+    const int signs = _mm256_movemask_epi8(bytes);
+    memcpy(to, &signs, sizeof signs);
 }
 
 HT_INLINE int32_t v_sum(vint a)
@@ -271,10 +311,32 @@ HT_INLINE vfloat v_roughly(vfloat a, vfloat b, vfloat c)
     return _mm256_add_ps(_mm256_mul_ps(a, b), c);
 }
 
+/* Unsigned. */
+HT_INLINE vint v_min_bytes(vint a, vint b)
+{
+    return _mm256_min_epu8(a, b);
+}
+
 /* sum | a ^ b */
 HT_INLINE vint v_or_difference(vint sum, vint a, vint b)
 {
     return _mm256_or_si256(sum, _mm256_xor_si256(a, b));
+}
+
+/* Are all lanes less than 1 in magnitude? Not when one is NaN. */
+HT_INLINE bool v_all_below_1(vfloat a)
+{
+    const vfloat one = v_splat_float(1.0f);
+    return _mm256_movemask_ps(_mm256_and_ps(_mm256_cmp_ps(a, one, _CMP_LT_OQ),
+                                            _mm256_cmp_ps(a, v_splat_float(-1.0f), _CMP_GT_OQ))) ==
+           0xff;
+}
+
+/* Half of v to each. */
+HT_INLINE void v_store_halves(uint8_t *low, uint8_t *high, vint v)
+{
+    _mm_storeu_si128((__m128i *)(void *)low, _mm256_castsi256_si128(v));
+    _mm_storeu_si128((__m128i *)(void *)high, _mm256_extracti128_si256(v, 1));
 }
 
 HT_INLINE bool v_any(vint a)
@@ -282,18 +344,17 @@ HT_INLINE bool v_any(vint a)
     return !_mm256_testz_si256(a, a);
 }
 
-/* The lanes of 4 vectors less `least` as bytes, clamped to 0..255; least in all 16-bit numbers. */
-HT_INLINE vint v_pack_bytes(const vint v[4], vint least)
+/* The lanes of 4 vectors as bytes, clamped to 0..255; less *least, in all 16-bit numbers, if not
+ * NULL. */
+HT_INLINE vint v_pack_bytes(const vint v[4], const vint *least)
 {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    const __m256i first = _mm256_subs_epi16(_mm256_packs_epi32(v[0], v[1]), least);
-    const __m256i second = _mm256_subs_epi16(_mm256_packs_epi32(v[2], v[3]), least);
+    __m256i first = _mm256_packs_epi32(v[0], v[1]), second = _mm256_packs_epi32(v[2], v[3]);
+    if (least) {
+        first = _mm256_subs_epi16(first, *least);
+        second = _mm256_subs_epi16(second, *least);
+    }
     return _mm256_permutevar8x32_epi32(_mm256_packus_epi16(first, second), order);
-}
-
-HT_INLINE vint v_add_bytes(vint a, vint b)
-{
-    return _mm256_add_epi8(a, b);
 }
 
 HT_INLINE vfloat v_floor(vfloat a)

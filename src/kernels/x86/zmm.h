@@ -10,8 +10,9 @@
 
 #include "kernels/inline.h"
 
-#define LANES     16 /* of 32 bits */
-#define TILE_ROWS 12 /* 24 accumulators, 2 lines of weights, activations from memory */
+#define LANES       16 /* of 32 bits */
+#define TILE_ROWS   12 /* 24 accumulators, 2 lines of weights, activations from memory */
+#define BINARY_ROWS 12
 
 typedef __m512i vint;
 typedef __m512 vfloat;
@@ -185,10 +186,33 @@ HT_INLINE vint v_dot(vint sum, vint a, vint w)
     return _mm512_dpbusd_epi32(sum, a, w);
 }
 
+HT_INLINE vint v_dot_small(vint sum, vint a, vint w)
+{
+    return v_dot(sum, a, w);
+}
+
 /* Each lane: sum + its 4 int8. */
 HT_INLINE vint v_add_groups(vint sum, vint w)
 {
     return v_dot(sum, v_splat_byte(1), w);
+}
+
+/* Each lane: sum + how many bits of a and b differ. Only where the CPU has AVX512_VPOPCNTDQ, for
+ * which the file is not compiled. */
+HT_INLINE vint v_count(vint sum, vint a, vint b)
+{
+    vint count;
+    __asm__("vpopcntd %1, %0" : "=v"(count) : "v"(v_xor(a, b)));
+    sum = v_add(sum, count);
+    v_keep(&sum);
+    return sum;
+}
+
+/* The top bits of LANES * 4 bytes. */
+HT_INLINE void v_store_signs(uint8_t *to, vint bytes)
+{
+    const uint64_t signs = _mm512_movepi8_mask(bytes);
+    memcpy(to, &signs, sizeof signs);
 }
 
 HT_INLINE int32_t v_sum(vint a)
@@ -249,10 +273,30 @@ HT_INLINE vfloat v_roughly(vfloat a, vfloat b, vfloat c)
     return _mm512_fmadd_ps(a, b, c);
 }
 
+/* Unsigned. */
+HT_INLINE vint v_min_bytes(vint a, vint b)
+{
+    return _mm512_min_epu8(a, b);
+}
+
 /* sum | a ^ b */
 HT_INLINE vint v_or_difference(vint sum, vint a, vint b)
 {
     return _mm512_ternarylogic_epi32(sum, a, b, 0xf6);
+}
+
+/* Are all lanes less than 1 in magnitude? Not when one is NaN. */
+HT_INLINE bool v_all_below_1(vfloat a)
+{
+    const vfloat one = v_splat_float(1.0f);
+    return _mm512_cmp_ps_mask(_mm512_abs_ps(a), one, _CMP_LT_OQ) == 0xffff;
+}
+
+/* Half of v to each. */
+HT_INLINE void v_store_halves(uint8_t *low, uint8_t *high, vint v)
+{
+    _mm256_storeu_si256((__m256i *)(void *)low, _mm512_castsi512_si256(v));
+    _mm256_storeu_si256((__m256i *)(void *)high, _mm512_extracti64x4_epi64(v, 1));
 }
 
 HT_INLINE bool v_any(vint a)
@@ -260,12 +304,16 @@ HT_INLINE bool v_any(vint a)
     return _mm512_test_epi32_mask(a, a) != 0;
 }
 
-/* The lanes of 4 vectors less `least` as bytes, clamped to 0..255; least in all 16-bit numbers. */
-HT_INLINE vint v_pack_bytes(const vint v[4], vint least)
+/* The lanes of 4 vectors as bytes, clamped to 0..255; less *least, in all 16-bit numbers, if not
+ * NULL. */
+HT_INLINE vint v_pack_bytes(const vint v[4], const vint *least)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    const __m512i first = _mm512_subs_epi16(_mm512_packs_epi32(v[0], v[1]), least);
-    const __m512i second = _mm512_subs_epi16(_mm512_packs_epi32(v[2], v[3]), least);
+    __m512i first = _mm512_packs_epi32(v[0], v[1]), second = _mm512_packs_epi32(v[2], v[3]);
+    if (least) {
+        first = _mm512_subs_epi16(first, *least);
+        second = _mm512_subs_epi16(second, *least);
+    }
     return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(first, second));
 }
 

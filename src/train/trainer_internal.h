@@ -1,0 +1,42 @@
+/* What the files of the trainer share. */
+#ifndef HT_TRAIN_TRAINER_INTERNAL_H
+#define HT_TRAIN_TRAINER_INTERNAL_H
+
+#include "base/text.h"
+#include "optim/optimizer.h"
+#include "optim/schedule.h"
+#include "train/network.h"
+#include "train/trainer.h"
+
+enum { FLOAT, QUANTIZED, N_FORMS };
+
+struct ht_trainer {
+    const struct ht_experiment *e;
+    const struct ht_dataset *d;
+    const char *run_dir;
+    const char *environment;
+    struct ht_text resolved; /* the experiment as YAML */
+    struct ht_objective objective;
+    struct ht_model *model;
+    struct ht_optimizer *optimizer;
+    struct ht_schedule schedule;
+    struct ht_kernels kernels;
+    struct ht_pool *pool; /* made when a network needs it; NULL: one thread */
+    struct ht_network train[N_FORMS], evaluation[N_FORMS]; /* made when first needed */
+    uint32_t *order;                                       /* [training samples] of the epoch */
+    struct ht_progress_state state;
+    double seconds, samples; /* of training steps, also before a resume */
+    double gradient_norm;
+    bool saved; /* last.h5 is of this run */
+};
+
+/* The path of checkpoints/`name`.h5 in the run's folder. */
+void ht_trainer_file(const struct ht_trainer *t, const char *name, char path[HT_PATH_LENGTH + 64]);
+
+/* Writes checkpoints/`name`.h5. */
+enum ht_status ht_trainer_save_as(const struct ht_trainer *t, const char *name,
+                                  struct ht_error *err);
+/* Writes last.h5; the one before becomes previous.h5. */
+enum ht_status ht_trainer_save_last(struct ht_trainer *t, struct ht_error *err);
+
+#endif
