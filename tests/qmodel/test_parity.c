@@ -360,7 +360,8 @@ Test(parity, bytes_are_levels)
     struct setup s = plain_setup(true, "learned");
     struct ht_error err = {0};
     struct ht_kernels kernels;
-    struct ht_runtime *r;
+    struct ht_runtime *runtime;
+    struct ht_runner *r;
     uint8_t bytes[BATCH * 31];
     float x[BATCH * 31], expected[BATCH * 23], y[BATCH * 23];
     s.spec.input_dropout = 0.3;
@@ -372,15 +373,17 @@ Test(parity, bytes_are_levels)
     struct ht_qmodel *q = ship(m);
     cr_assert_eq(q->input.quant.scale, 1.0f / 255, "training moved the input's range");
     cr_assert_eq(q->input.quant.zero_point, 0);
-    ASSERT_OK(ht_runtime_create(&r, q, &kernels, BATCH, &err), err);
+    ASSERT_OK(ht_runtime_create(&runtime, q, &kernels, &err), err);
+    ASSERT_OK(ht_runner_create(&r, runtime, BATCH, NULL, &err), err);
     for (size_t i = 0; i < BATCH * 31; i++) {
         bytes[i] = (uint8_t)(i * 37);
         x[i] = (float)bytes[i] / 255.0f;
     }
-    ht_runtime_run(r, x, BATCH, expected);
-    ht_runtime_run_levels(r, bytes, BATCH, y);
+    ht_runner_run(r, x, BATCH, expected);
+    ht_runner_run_levels(r, bytes, BATCH, y);
     expect_same(&s, m, expected, y, BATCH * 23, "floats and bytes", 3);
-    ht_runtime_destroy(r);
+    ht_runner_destroy(r);
+    ht_runtime_destroy(runtime);
     ht_qmodel_destroy(q);
     ht_model_destroy(m);
     cr_assert_eq(ht_alloc_live(), 0);
