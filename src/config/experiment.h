@@ -20,11 +20,12 @@ struct ht_source_position {
 struct ht_quantizer_config {
     int bits;                         /* 1..8; weights also 32 = no quantization at all */
     char grid[HT_NAME_LENGTH];        /* full narrow affine binary zero_free */
-    char range[HT_NAME_LENGTH];       /* min_max ema learned */
+    char range[HT_NAME_LENGTH];       /* min_max ema percentile kl mse octav learned */
     char estimator[HT_NAME_LENGTH];   /* ste clipped_ste lsq */
     char granularity[HT_NAME_LENGTH]; /* tensor channel (weights only) */
     char rounding[HT_NAME_LENGTH];    /* nearest_even floor */
     double momentum;                  /* ema: new = (1 - momentum) * old + momentum * batch */
+    double percentile;                /* range percentile */
     struct ht_source_position at;     /* of the map, for errors found later */
 };
 

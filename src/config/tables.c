@@ -16,7 +16,8 @@ static const char *const targets[] = {"labels", "input", NULL};
 static const char *const pixels[] = {"unit", "symmetric", NULL};
 static const char *const inits[] = {"he", "xavier", "uniform", NULL};
 static const char *const grids[] = {"full", "narrow", "affine", "binary", "zero_free", NULL};
-static const char *const ranges[] = {"min_max", "ema", "learned", NULL};
+static const char *const ranges[] = {"min_max", "ema",   "percentile", "kl",
+                                     "mse",     "octav", "learned",    NULL};
 static const char *const estimators[] = {"ste", "clipped_ste", "lsq", NULL};
 static const char *const granularities[] = {"tensor", "channel", NULL};
 static const char *const roundings[] = {"nearest_even", "floor", NULL};
@@ -146,7 +147,17 @@ static const struct ht_field quantizer_fields[] = {
                          .max = 1,
                          .flags = HT_FIELD_OPEN_MIN,
                          .fallback = "0.01",
-                         .help = "range ema: weight of the newest batch"},
+                         .help = "running ranges (ema, and activations with percentile, kl, mse, "
+                                 "octav): weight of the newest batch"},
+    [HT_ROW_PERCENTILE] = {.name = "percentile",
+                           .type = HT_FIELD_DOUBLE,
+                           QUANTIZER(percentile),
+                           .min = 50,
+                           .max = 100,
+                           .flags = HT_FIELD_OPEN_MIN,
+                           .fallback = "99.99",
+                           .help = "range percentile: how much of a tensor stays inside; usual are "
+                                   "99.9, 99.99 and 99.999"},
 };
 const struct ht_field_table ht_quantizer_table = HT_FIELD_TABLE(quantizer_fields);
 

@@ -200,7 +200,7 @@ void ht_model_initialize(struct ht_model *m, uint64_t seed)
 
 void ht_model_set_input_range(struct ht_model *m, const struct ht_range_stats *stats)
 {
-    m->input.range->observe(&m->input, 0, stats);
+    ht_range_set(&m->input, 0, stats);
     m->input.ready[0] = 1;
     m->input.fixed = true;
 }

@@ -96,10 +96,8 @@ static void quantize_rows(void *user, size_t part)
     const size_t end = (part + 1) * PART_ROWS;
     for (size_t row = part * PART_ROWS; row < end && row < n->rows; row++) {
         const size_t c = q->channels == 1 ? 0 : row, at = row * n->cols;
-        if (j->observes) {
-            struct ht_range_stats stats = ht_range_measure(n->in[0]->value + at, n->cols);
-            q->range->observe(q, c, &stats);
-        }
+        if (j->observes)
+            ht_quantizer_observe_channel(q, c, n->in[0]->value + at, n->cols);
         const struct ht_kernel_quantizer kernel = ht_quantizer_for_kernels(q, c);
         n->kernels->quantize((const float *)(const void *)(n->in[0]->value + at), n->cols,
                              (float)q->scale[c], &kernel, levels + at);
@@ -113,8 +111,8 @@ static void forward_bytes(struct ht_node *n, struct ht_quantizer *q, const struc
     if (observes && !by_row)
         ht_quantizer_observe(q, n->in[0]->value, n->rows * n->cols);
     ht_pool_run(run->pool, (n->rows + PART_ROWS - 1) / PART_ROWS, quantize_rows, &j);
-    if (observes)
-        q->ready[0] = 1;
+    if (observes && by_row)
+        ht_quantizer_observed(q);
     n->zero_point = (int)q->zero_point[0];
     for (size_t c = 0; c < q->channels; c++)
         n->scale[c] = q->scale[c];

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "quant/clip.h"
+
 enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantizer_spec *spec,
                                  bool of_weights, size_t rows, struct ht_error *err)
 {
@@ -25,6 +27,7 @@ enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantiz
         return ht_fail(err, HT_ERR_CONFIG, "8-bit weights are narrow, without -128");
     q->rounding = floor ? HT_ROUND_FLOOR : HT_ROUND_NEAREST_EVEN;
     q->momentum = (ht_real)spec->momentum;
+    q->percentile = spec->percentile != 0 ? spec->percentile : 99.99;
     q->of_weights = of_weights;
     q->channels = of_weights && spec->per_channel ? rows : 1;
     return HT_OK;
@@ -47,6 +50,9 @@ void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_
     q->min_span = declare(state, prefix, "min", q->channels, 0, 0, 0);
     q->max_span = declare(state, prefix, "max", q->channels, 0, 0, 0);
     q->ready_span = declare(state, prefix, "ready", 1, 0, 0, 0);
+    q->histogram_span = q->range->histogram && !q->of_weights
+                            ? declare(state, prefix, "histogram", HT_HISTOGRAM_SIZE, 0, 0, 0)
+                            : -1;
 }
 
 static ht_real *span_value(const struct ht_params *p, int span)
@@ -62,6 +68,8 @@ void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
     q->min = span_value(state, q->min_span);
     q->max = span_value(state, q->max_span);
     q->ready = span_value(state, q->ready_span);
+    if (q->histogram_span >= 0)
+        q->histogram = span_value(state, q->histogram_span);
 }
 
 struct ht_rounder ht_quantizer_rounder(const struct ht_quantizer *q, size_t channel)
@@ -93,10 +101,11 @@ bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode)
         return false;
     if (q->of_weights && q->ready[0] == 0)
         return true;
+    if (q->calibrating)
+        return true;
     if (q->range->learned)
         return mode == HT_MODE_TRAIN && q->ready[0] == 0;
-    /* The min_max scale of weights belongs to the weights as they are now, in every mode. */
-    return mode == HT_MODE_TRAIN || (q->of_weights && strcmp(q->range->name, "min_max") == 0);
+    return mode == HT_MODE_TRAIN || (q->of_weights && q->range->current);
 }
 
 int ht_quantizer_bound(const struct ht_quantizer *q)
@@ -106,13 +115,26 @@ int ht_quantizer_bound(const struct ht_quantizer *q)
     return q->grid.hi > -q->grid.lo ? q->grid.hi : -q->grid.lo;
 }
 
+void ht_quantizer_observe_channel(struct ht_quantizer *q, size_t channel, const ht_real *x,
+                                  size_t length)
+{
+    const struct ht_range_sample sample = {ht_range_measure(x, length), x, length};
+    q->range->observe(q, channel, &sample);
+}
+
+void ht_quantizer_observed(struct ht_quantizer *q)
+{
+    if (q->calibrating)
+        q->ready[0]++;
+    else if (q->ready[0] == 0)
+        q->ready[0] = 1;
+}
+
 void ht_quantizer_observe(struct ht_quantizer *q, const ht_real *x, size_t length)
 {
-    for (size_t c = 0; c < q->channels; c++) {
-        struct ht_range_stats stats = ht_range_measure(x + c * length, length);
-        q->range->observe(q, c, &stats);
-    }
-    q->ready[0] = 1;
+    for (size_t c = 0; c < q->channels; c++)
+        ht_quantizer_observe_channel(q, c, x + c * length, length);
+    ht_quantizer_observed(q);
 }
 
 ht_real ht_quantizer_reach(const struct ht_quantizer *q, size_t channel)

@@ -20,6 +20,7 @@ struct ht_quantizer_spec {
     int bits;
     bool per_channel;
     double momentum;
+    double percentile; /* range percentile; 0: 99.99 */
 };
 
 struct ht_quantizer {
@@ -28,15 +29,20 @@ struct ht_quantizer {
     const struct ht_estimator *estimator;
     enum ht_rounding rounding;
     ht_real momentum;
+    double percentile;
     bool of_weights; /* weights are seen whole each time; activations batch by batch */
     size_t channels; /* 1, or rows of the weights */
     bool fixed;      /* its range is known and no longer observed: a network's input */
+    /* While calibrating, eval mode observes, too, and running values are means of all batches. */
+    bool calibrating;
     ht_real scale_gradient_factor; /* 0: the estimator's; tests of the bare derivative set 1 */
     /* Spans in the model's parameters (scale, when learned) and state (the others). */
     int scale_span, zero_point_span, min_span, max_span, ready_span;
+    int histogram_span;          /* -1: none */
     ht_real *scale, *zero_point; /* [channels]; zero_point is whole */
     ht_real *min, *max;          /* [channels] seen so far */
-    ht_real *ready;              /* [1] 0 until the first observation */
+    ht_real *ready;     /* [1] 0 until the first observation; calibration counts its batches */
+    ht_real *histogram; /* [HT_HISTOGRAM_SIZE] of activations, for ranges that keep one */
 };
 
 /* HT_ERR_CONFIG for unknown names or widths. */
@@ -62,6 +68,10 @@ int ht_quantizer_bound(const struct ht_quantizer *q);
 
 /* Measures x [channels, length] and sets scale and zero point, whatever the mode. */
 void ht_quantizer_observe(struct ht_quantizer *q, const ht_real *x, size_t length);
+/* The same in two steps, for a caller that has the channels' samples one by one, in any order. */
+void ht_quantizer_observe_channel(struct ht_quantizer *q, size_t channel, const ht_real *x,
+                                  size_t length);
+void ht_quantizer_observed(struct ht_quantizer *q);
 
 /* LSQ's Q_P, at least 1: the largest level - zero_point. An affine grid takes its larger side, so
  * that a range below 0 is the mirror image of one above. */

@@ -66,9 +66,9 @@ enum ht_status ht_setup_dataset(struct ht_dataset **ret, const struct ht_experim
 
 static struct ht_quantizer_spec quantizer_spec(const struct ht_quantizer_config *c)
 {
-    struct ht_quantizer_spec s = {c->grid,     c->range, c->estimator,
-                                  c->rounding, c->bits,  strcmp(c->granularity, "channel") == 0,
-                                  c->momentum};
+    struct ht_quantizer_spec s = {c->grid,     c->range,     c->estimator,
+                                  c->rounding, c->bits,      strcmp(c->granularity, "channel") == 0,
+                                  c->momentum, c->percentile};
     return s;
 }
 
@@ -143,6 +143,27 @@ enum ht_status ht_setup_model(struct ht_model **ret, const struct ht_experiment 
     return status;
 }
 
+#define INPUT_BATCH ((size_t)256)
+
+/* For ranges that look at the values: the mean over batches of the whole training part. */
+static enum ht_status observe_input(struct ht_quantizer *q, const struct ht_dataset *d,
+                                    struct ht_error *err)
+{
+    ht_real *x = ht_calloc(INPUT_BATCH * d->features, sizeof *x);
+    if (!x)
+        return ht_fail_memory(err);
+    q->calibrating = true;
+    for (size_t i = 0; i < d->count[HT_TRAIN]; i += INPUT_BATCH) {
+        const size_t left = d->count[HT_TRAIN] - i, n = left < INPUT_BATCH ? left : INPUT_BATCH;
+        ht_dataset_features(d, &d->index[HT_TRAIN][i], n, NULL, 0, 0, x);
+        ht_quantizer_observe(q, x, n * d->features);
+    }
+    q->calibrating = false;
+    q->fixed = true;
+    ht_free(x);
+    return HT_OK;
+}
+
 enum ht_status ht_setup_input_range(struct ht_model *model, const struct ht_dataset *d,
                                     struct ht_error *err)
 {
@@ -154,6 +175,8 @@ enum ht_status ht_setup_input_range(struct ht_model *model, const struct ht_data
         ht_model_set_input_range(model, &all);
         return HT_OK;
     }
+    if (model->input.range->of_values)
+        return observe_input(&model->input, d, err);
     ht_real *x = ht_calloc(d->features, sizeof *x);
     if (!x)
         return ht_fail_memory(err);

@@ -51,6 +51,14 @@ def _():
           "affine, range: min_max}}}}")
 
 
+@test("ranges that look at the values")
+def _():
+    for weights, activations in (("percentile", "kl"), ("mse", "percentile"), ("octav", "mse"),
+                                 ("kl", "octav")):
+        check("ranges", PLAIN, "{weights: {bits: 4, range: %s}, activations: {bits: 4, range: %s}, "
+              "layers: {last: {weights: {granularity: tensor}}}}" % (weights, activations))
+
+
 @test("float32")
 def _():
     check("float", WIDE, "null")

@@ -173,6 +173,16 @@ def _():
         ["quant.activations.range=learned"], ["quant.activations.range=min_max"],
         ["quant.output.bits=8"], ["quant.output.bits=4", "quant.output.range=min_max"],
     ]
+    for name in ("percentile", "kl", "mse", "octav"):
+        for bits in (2, 4, 8):
+            settings += [["quant.weights.range=" + name, "quant.activations.range=" + name,
+                          "quant.weights.bits=%d" % bits, "quant.activations.bits=%d" % bits]]
+        settings += [["quant.weights.range=" + name, "quant.weights.granularity=tensor",
+                      "quant.weights.grid=affine", "quant.weights.bits=4"],
+                     ["quant.activations.range=" + name, "quant.activations.grid=narrow",
+                      "quant.input.range=" + name, "quant.output.bits=8",
+                      "quant.output.range=" + name],
+                     ["quant.weights.bits=1", "quant.weights.range=" + name]]
     for more in settings:
         r = run("train", EXPERIMENT, "name=grid", "train.epochs=2", "-o", "json", *more,
                 code=(0, 2))

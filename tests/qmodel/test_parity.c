@@ -32,7 +32,7 @@ static struct ht_quantizer_spec pick_quantizer(struct dice *d, int bits, bool we
 {
     struct ht_quantizer_spec q = {.bits = bits, .momentum = 0.3, .rounding = "nearest_even"};
     q.grid = pick_grid(d, bits, weights);
-    q.range = PICK(d, "min_max", "ema", "learned", "learned");
+    q.range = PICK(d, "min_max", "ema", "learned", "learned", "percentile", "kl", "mse", "octav");
     q.estimator = strcmp(q.range, "learned") == 0 ? "lsq" : PICK(d, "ste", "clipped_ste");
     q.per_channel = weights && throw(d, 2);
     if (strcmp(q.grid, "binary") != 0 && strcmp(q.grid, "zero_free") != 0 && throw(d, 3) == 0)
@@ -160,7 +160,8 @@ Test(parity, places_of_buffers_change_nothing)
 static struct setup plain_setup(bool batchnorm, const char *range)
 {
     struct setup s = {.seed = 77, .steps = 3, .learning_rate = 0.01, .input_hi = 1};
-    const struct ht_quantizer_spec input = {"affine", "min_max", "ste", "nearest_even", 8, 0, 0.1};
+    const struct ht_quantizer_spec input = {"affine", "min_max", "ste", "nearest_even",
+                                            8,        0,         0.1,   0};
     const bool learned = strcmp(range, "learned") == 0;
     struct ht_block_spec block = {.units = 23,
                                   .bias = !batchnorm,
@@ -170,9 +171,10 @@ static struct setup plain_setup(bool batchnorm, const char *range)
                                   .init = "he",
                                   .activation = "relu"};
     block.activations = (struct ht_quantizer_spec){
-        "affine", learned ? range : "ema", learned ? "lsq" : "ste", "nearest_even", 8, false, 0.1};
+        "affine", learned ? range : "ema", learned ? "lsq" : "ste", "nearest_even", 8, false, 0.1,
+        0};
     block.weights = (struct ht_quantizer_spec){
-        "narrow", range, learned ? "lsq" : "ste", "nearest_even", 8, true, 0.1};
+        "narrow", range, learned ? "lsq" : "ste", "nearest_even", 8, true, 0.1, 0};
     for (size_t i = 0; i < 3; i++) {
         s.blocks[i] = block;
         snprintf(s.blocks[i].name, sizeof block.name, "dense%zu", i + 1);

@@ -1,0 +1,160 @@
+#include "quant/clip.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/vectorized.h"
+
+#define LANES 16
+
+/* --- percentiles --- */
+
+/* In the order of the values. */
+static uint32_t key_of(ht_real x, bool magnitude)
+{
+    const float f = (float)(magnitude ? ht_fabs(x) : x);
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+
+static double value_of(uint32_t key)
+{
+    const uint32_t bits = key >> 31 ? key & 0x7fffffffu : ~key;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return (double)f;
+}
+
+/* The key with `rank` smaller ones in front of it, digit by digit: three passes, no copy. */
+static uint32_t select_key(const ht_real *x, size_t n, size_t rank, bool magnitude)
+{
+    static const struct {
+        int shift, bits;
+    } digits[] = {{21, 11}, {10, 11}, {0, 10}};
+    uint32_t prefix = 0, known = 0;
+    for (size_t d = 0; d < 3; d++) {
+        const uint32_t mask = (1u << digits[d].bits) - 1;
+        size_t counts[2048] = {0};
+        for (size_t i = 0; i < n; i++) {
+            const uint32_t key = key_of(x[i], magnitude);
+            if ((key & known) == prefix)
+                counts[key >> digits[d].shift & mask]++;
+        }
+        uint32_t digit = 0;
+        while (digit < mask && rank >= counts[digit])
+            rank -= counts[digit++];
+        prefix |= digit << digits[d].shift;
+        known |= mask << digits[d].shift;
+    }
+    return prefix;
+}
+
+static double percentile_of(const ht_real *x, size_t n, double percentile, bool magnitude)
+{
+    const double at = percentile / 100 * (double)(n - 1);
+    const size_t rank = (size_t)at;
+    const uint32_t key = select_key(x, n, rank, magnitude);
+    uint32_t next = UINT32_MAX;
+    size_t up_to = 0; /* keys that are not larger */
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t k = key_of(x[i], magnitude);
+        if (k <= key)
+            up_to++;
+        else if (k < next)
+            next = k;
+    }
+    if (up_to > rank + 1 || next == UINT32_MAX)
+        return value_of(key);
+    return value_of(key) + (at - (double)rank) * (value_of(next) - value_of(key));
+}
+
+struct ht_clip ht_clip_percentile(const ht_real *x, size_t n, double percentile, bool symmetric)
+{
+    if (symmetric) {
+        const ht_real hi = (ht_real)percentile_of(x, n, percentile, true);
+        return (struct ht_clip){-hi, hi};
+    }
+    const ht_real hi = (ht_real)percentile_of(x, n, percentile, false);
+    const ht_real lo = (ht_real)percentile_of(x, n, 100 - percentile, false);
+    return (struct ht_clip){lo < 0 ? lo : 0, hi > 0 ? hi : 0};
+}
+
+/* --- OCTAV --- */
+
+struct tails {
+    double above, below;     /* sum of the values beyond the clip */
+    double n_above, n_below; /* their number */
+};
+
+/* Beyond lo..hi; of magnitudes if symmetric. */
+HT_VECTORIZED static struct tails measure_tails(const ht_real *x, size_t n, struct ht_clip clip,
+                                                bool symmetric)
+{
+    ht_real above[LANES] = {0}, below[LANES] = {0}, n_above[LANES] = {0}, n_below[LANES] = {0};
+    for (size_t i = 0; i < n; i += LANES) {
+        const size_t lanes = n - i < LANES ? n - i : LANES;
+        for (size_t j = 0; j < lanes; j++) {
+            const ht_real v = symmetric && x[i + j] < 0 ? -x[i + j] : x[i + j];
+            const ht_real a = v > clip.hi ? 1 : 0, b = v < clip.lo ? 1 : 0;
+            above[j] += v * a;
+            below[j] += v * b;
+            n_above[j] += a;
+            n_below[j] += b;
+        }
+    }
+    struct tails t = {0, 0, 0, 0};
+    for (size_t j = 0; j < LANES; j++) {
+        t.above += (double)above[j];
+        t.below += (double)below[j];
+        t.n_above += (double)n_above[j];
+        t.n_below += (double)n_below[j];
+    }
+    return t;
+}
+
+static size_t count_zeros(const ht_real *x, size_t n)
+{
+    size_t zeros = 0;
+    for (size_t i = 0; i < n; i++)
+        zeros += x[i] == 0;
+    return zeros;
+}
+
+/* Sakr et al. 2022, arXiv 2206.06501, eq. 6: from the mean magnitude on,
+ *   s' = E[|x|; |x| > s] / (c P(0 < |x| <= s) + P(|x| > s)),   c = (step / s)^2 / 12.
+ * Theirs is c = 4^-B / 3 for a step of 2 s / 2^B; the grids here have their own steps. An affine
+ * grid has two ends and the step (hi - lo) / N: the same two derivatives set to zero give
+ *   hi' = (E[x; x > hi] + c P lo) / (c P + P(x > hi)), and lo' alike, with c = 1 / (12 N^2);
+ * for lo = 0 that is their unsigned case. A tail that is empty leaves its end where it is. */
+struct ht_clip ht_clip_octav(const ht_real *x, size_t n, const struct ht_grid *grid)
+{
+    const bool symmetric = !grid->has_zero_point;
+    const double levels = (double)(grid->n_levels - 1);
+    const double step = symmetric ? (grid->hi - grid->lo) / levels / grid->hi : 1 / levels;
+    const double exact = grid->step == 1 ? (double)count_zeros(x, n) : 0;
+    struct ht_clip clip = {0, 0};
+    struct tails t = measure_tails(x, n, clip, symmetric);
+    clip.hi = (ht_real)(t.n_above > 0 ? t.above / t.n_above : 0);
+    clip.lo = (ht_real)(t.n_below > 0 ? t.below / t.n_below : 0);
+    for (int i = 0; i < 50; i++) {
+        t = measure_tails(x, n, clip, symmetric);
+        const double inside = (double)n - exact - t.n_above - t.n_below;
+        const double noise = step * step / 12 * (inside > 0 ? inside : 0);
+        const double lo = symmetric ? 0 : (double)clip.lo;
+        ht_real new_hi = clip.hi, new_lo = clip.lo;
+        if (t.n_above > 0)
+            new_hi = (ht_real)((t.above + noise * lo) / (noise + t.n_above));
+        if (t.n_below > 0)
+            new_lo = (ht_real)((t.below + noise * (double)clip.hi) / (noise + t.n_below));
+        const double moved = fabs((double)(new_hi - clip.hi)) + fabs((double)(new_lo - clip.lo));
+        clip.hi = new_hi;
+        clip.lo = new_lo;
+        if (!(moved > 1e-6 * (double)(clip.hi - clip.lo)))
+            break;
+    }
+    if (symmetric)
+        clip.lo = -clip.hi;
+    return clip;
+}
