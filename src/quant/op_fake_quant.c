@@ -8,6 +8,8 @@
 
 struct attr {
     struct ht_quantizer *quantizer;
+    uint64_t
+        fresh; /* version of the parameters that the bytes are of, when refreshed early; else 0 */
 };
 
 static struct ht_quantizer *quantizer_of(const struct ht_node *n)
@@ -18,7 +20,7 @@ static struct ht_quantizer *quantizer_of(const struct ht_node *n)
 struct ht_node *ht_fake_quant(struct ht_graph *g, struct ht_node *x, struct ht_quantizer *q,
                               const struct ht_params *params)
 {
-    struct attr attr = {q};
+    struct attr attr = {q, 0};
     struct ht_node *in[2] = {x, NULL};
     int n_in = 1;
     if (q->range->learned)
@@ -87,32 +89,61 @@ struct job {
 };
 
 /* To bytes. A row is measured and quantized while it is in L1. */
+static void quantize_row(const struct job *j, size_t row)
+{
+    const struct ht_node *n = j->n;
+    struct ht_quantizer *q = j->q;
+    const size_t c = q->channels == 1 ? 0 : row, at = row * n->cols;
+    if (j->observes)
+        ht_quantizer_observe_channel(q, c, n->in[0]->value + at, n->cols);
+    const struct ht_kernel_quantizer kernel = ht_quantizer_for_kernels(q, c);
+    n->kernels->quantize((const float *)(const void *)(n->in[0]->value + at), n->cols,
+                         (float)q->scale[c], &kernel, (uint8_t *)ht_node_levels(n) + at);
+}
+
 static void quantize_rows(void *user, size_t part)
 {
     const struct job *j = user;
-    const struct ht_node *n = j->n;
-    struct ht_quantizer *q = j->q;
-    uint8_t *levels = ht_node_levels(n);
     const size_t end = (part + 1) * PART_ROWS;
-    for (size_t row = part * PART_ROWS; row < end && row < n->rows; row++) {
-        const size_t c = q->channels == 1 ? 0 : row, at = row * n->cols;
-        if (j->observes)
-            ht_quantizer_observe_channel(q, c, n->in[0]->value + at, n->cols);
-        const struct ht_kernel_quantizer kernel = ht_quantizer_for_kernels(q, c);
-        n->kernels->quantize((const float *)(const void *)(n->in[0]->value + at), n->cols,
-                             (float)q->scale[c], &kernel, levels + at);
-    }
+    for (size_t row = part * PART_ROWS; row < end && row < j->n->rows; row++)
+        quantize_row(j, row);
+}
+
+static bool is_fresh(const struct ht_node *n)
+{
+    const struct attr *a = n->attr;
+    return n->in[0]->params && a->fresh != 0 && a->fresh == n->in[0]->params->version;
+}
+
+/* The ranges that read all values cost more than the forward itself: once for each change of the
+ * weights is enough. */
+static bool observes(const struct ht_node *n, const struct ht_quantizer *q,
+                     const struct ht_run *run)
+{
+    const struct ht_params *params = n->in[0]->params;
+    const bool known = q->of_weights && q->range->current && q->range->of_values && params &&
+                       q->ready[0] != 0 && q->measured == params->version + 1;
+    return ht_quantizer_observes(q, run->mode) && !known;
+}
+
+static void note_measured(const struct ht_node *n, struct ht_quantizer *q)
+{
+    if (n->in[0]->params)
+        q->measured = n->in[0]->params->version + 1;
 }
 
 static void forward_bytes(struct ht_node *n, struct ht_quantizer *q, const struct ht_run *run)
 {
-    const bool observes = ht_quantizer_observes(q, run->mode), by_row = q->channels > 1;
-    struct job j = {n, q, observes && by_row};
-    if (observes && !by_row)
+    const bool measures = observes(n, q, run), by_row = q->channels > 1;
+    struct job j = {n, q, measures && by_row};
+    if (measures && !by_row)
         ht_quantizer_observe(q, n->in[0]->value, n->rows * n->cols);
-    ht_pool_run(run->pool, (n->rows + PART_ROWS - 1) / PART_ROWS, quantize_rows, &j);
-    if (observes && by_row)
+    if (measures || !is_fresh(n))
+        ht_pool_run(run->pool, (n->rows + PART_ROWS - 1) / PART_ROWS, quantize_rows, &j);
+    if (measures && by_row)
         ht_quantizer_observed(q);
+    if (measures)
+        note_measured(n, q);
     n->zero_point = (int)q->zero_point[0];
     for (size_t c = 0; c < q->channels; c++)
         n->scale[c] = q->scale[c];
@@ -131,8 +162,10 @@ static void forward(struct ht_node *n, const struct ht_run *run)
         forward_bytes(n, q, run);
         return;
     }
-    if (ht_quantizer_observes(q, run->mode))
+    if (observes(n, q, run)) {
         ht_quantizer_observe(q, x, length);
+        note_measured(n, q);
+    }
     for (size_t c = 0; c < q->channels; c++) {
         struct ht_rounder r = ht_quantizer_rounder(q, c);
         ht_quantize_row(&r, x + c * length, q->scale[c], length, n->value + c * length);
@@ -186,16 +219,37 @@ void ht_fake_quant_backward_rows(struct ht_node *n, size_t first, size_t rows, h
     }
 }
 
-void ht_fake_quant_backward_scales(struct ht_node *n, const ht_real *sums)
+void ht_fake_quant_backward_scales(struct ht_node *n, size_t first, size_t rows,
+                                   const ht_real *sums)
 {
     const struct ht_quantizer *q = quantizer_of(n);
     const size_t rows_per_channel = q->channels == 1 ? n->rows : 1;
-    for (size_t c = 0; q->range->learned && c < q->channels; c++) {
+    if (!q->range->learned || (q->channels == 1 && rows != n->rows))
+        return;
+    for (size_t c = first; c < (q->channels == 1 ? 1 : first + rows); c++) {
         ht_real sum = 0;
         for (size_t row = c; row < c + rows_per_channel; row++)
             sum += sums[row];
         ht_grad_put(n, 1, c, ht_quantizer_scale_gradient(q, c, sum, n->rows, n->cols));
     }
+}
+
+bool ht_fake_quant_steps_by_rows(const struct ht_node *n)
+{
+    const struct ht_quantizer *q = quantizer_of(n);
+    return q->range->learned && q->channels == n->rows;
+}
+
+void ht_fake_quant_refresh_rows(struct ht_node *n, size_t first, size_t rows)
+{
+    const struct job j = {n, quantizer_of(n), false};
+    for (size_t row = first; row < first + rows; row++)
+        quantize_row(&j, row);
+}
+
+void ht_fake_quant_refreshed(struct ht_node *n)
+{
+    ((struct attr *)n->attr)->fresh = n->in[0]->params->version;
 }
 
 const struct ht_op ht_op_fake_quant = {

@@ -69,7 +69,7 @@ static enum ht_status infer(struct ht_node *n, struct ht_error *err)
     const size_t all = n->rows * n->cols;
     n->saved_size = 2 * all + n->cols;
     n->scratch_size = ht_qd_packed_elements(n) + 2 * all + 4 * n->cols + 3 * n->rows;
-    n->scratch_back_size = all + 2 * n->cols + n->rows + float_copies(n);
+    n->scratch_back_size = 2 * all + 2 * n->cols + n->rows + float_copies(n);
     n->residual_size = n->cols + all;
     return HT_OK;
 }

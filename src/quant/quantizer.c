@@ -38,7 +38,8 @@ static int declare(struct ht_params *p, const char *prefix, const char *name, si
 {
     char full[96];
     snprintf(full, sizeof full, "%s.%s", prefix, name);
-    return ht_params_declare(p, full, 1, n, flags, initial, minimum);
+    /* A row for each channel, as the weights have: a step takes them together. */
+    return ht_params_declare(p, full, n, 1, flags, initial, minimum);
 }
 
 void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_params *params,

@@ -35,6 +35,7 @@ struct ht_quantizer {
     bool fixed;      /* its range is known and no longer observed: a network's input */
     /* While calibrating, eval mode observes, too, and running values are means of all batches. */
     bool calibrating;
+    uint64_t measured; /* 1 + the version of the weights that the scale was measured of; 0: none */
     ht_real scale_gradient_factor; /* 0: the estimator's; tests of the bare derivative set 1 */
     /* Spans in the model's parameters (scale, when learned) and state (the others). */
     int scale_span, zero_point_span, min_span, max_span, ready_span;
@@ -96,7 +97,16 @@ bool ht_fake_quant_fits_kernels(const struct ht_node *w);
  * the cache: in[0]->grad holds the gradient of the quantized rows first.. and becomes that of the
  * weights. sums[rows of n]: entries of these rows, for the scales afterwards. */
 void ht_fake_quant_backward_rows(struct ht_node *n, size_t first, size_t rows, ht_real *sums);
-void ht_fake_quant_backward_scales(struct ht_node *n, const ht_real *sums);
+/* The scales' own gradients: of these rows where each has its scale, else only when told all. */
+void ht_fake_quant_backward_scales(struct ht_node *n, size_t first, size_t rows,
+                                   const ht_real *sums);
+/* Does a step of some rows of weights, and of their learned scales, make these rows final? Then
+ * they may be quantized for the next forward at once, while they are in the cache: refresh all
+ * rows, by parts, then say so. The next forward checks that the parameters did not change once
+ * more. */
+bool ht_fake_quant_steps_by_rows(const struct ht_node *n);
+void ht_fake_quant_refresh_rows(struct ht_node *n, size_t first, size_t rows);
+void ht_fake_quant_refreshed(struct ht_node *n);
 
 /* in: a quantized tensor with one scale. Out: value * scale. */
 struct ht_node *ht_dequantize(struct ht_graph *g, struct ht_node *x);

@@ -133,6 +133,7 @@ enum ht_status ht_checkpoint_load(const char *path, struct ht_model *model,
     enum ht_status status = ht_container_open(&r, path, "checkpoint", HT_CHECKPOINT_VERSION, err);
     if (status != HT_OK)
         return status;
+    model->params.version++;
     status = get_params(r, "parameters", &model->params, model->params.value, path, err);
     if (status == HT_OK)
         status = get_params(r, "state", &model->state, model->state.value, path, err);
@@ -236,6 +237,7 @@ enum ht_status ht_checkpoint_load_parameters(const char *path, struct ht_model *
     status = start_from(r, "parameters", &model->params, with_quantizers, path, err);
     if (status == HT_OK)
         status = start_from(r, "state", &model->state, with_quantizers, path, err);
+    model->params.version++;
     ht_container_close(r);
     return status;
 }

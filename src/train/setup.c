@@ -194,7 +194,7 @@ enum ht_status ht_setup_input_range(struct ht_model *model, const struct ht_data
 }
 
 enum ht_status ht_setup_optimizer(struct ht_optimizer **ret, struct ht_schedule *schedule,
-                                  const struct ht_experiment *e, const struct ht_params *params,
+                                  const struct ht_experiment *e, struct ht_params *params,
                                   struct ht_error *err)
 {
     struct ht_optimizer_config config = {

@@ -59,6 +59,11 @@ def _():
               "layers: {last: {weights: {granularity: tensor}}}}" % (weights, activations))
 
 
+@test("narrow layers, nothing but products")
+def _():
+    check("small", "[{dense: 30}, relu, {dense: 4}]", "{weights: {bits: 8}}")
+
+
 @test("float32")
 def _():
     check("float", WIDE, "null")
