@@ -78,13 +78,16 @@ struct ht_experiment {
         bool given;      /* there is a quant map; else the network is float32 */
         int start_epoch; /* float training before this epoch (0 = quantized from the start) */
         int freeze_batchnorm_epochs; /* the last n epochs use frozen BN statistics */
+        int calibration_batches;     /* before the first quantized step; 0: none */
+        bool equalize, bias_correction;
         struct ht_quantizer_config input, weights, activations, output; /* output.bits 32: float */
         struct ht_quant_override layers[HT_MAX_OVERRIDES];
         size_t n_layers;
         struct ht_source_position at;
     } quant;
     struct {
-        int epochs, batch;
+        int epochs; /* 0: post-training quantization of train.from */
+        int batch;
         char optimizer[HT_NAME_LENGTH]; /* sgd adam adamw */
         double learning_rate, momentum;
         bool nesterov;

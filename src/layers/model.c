@@ -299,6 +299,10 @@ struct ht_node *ht_model_build(struct ht_model *m, struct ht_graph *g, struct ht
         struct ht_node *block_levels;
         if (!quantized) {
             x = float_block(&k, b, x);
+            if (levels) {
+                levels[i] = x;
+                ht_graph_keep(g, x);
+            }
             continue;
         }
         x = quantized_block(&k, b, x, input, &block_levels);

@@ -10,10 +10,18 @@
 
 /* --- percentiles --- */
 
-/* In the order of the values. */
-static uint32_t key_of(ht_real x, bool magnitude)
+/* What the largest are looked for among. */
+enum view { VALUES, NEGATED, MAGNITUDES };
+
+static inline ht_real see(ht_real x, enum view view)
 {
-    const float f = (float)(magnitude ? ht_fabs(x) : x);
+    return view == NEGATED || (view == MAGNITUDES && x < 0) ? -x : x;
+}
+
+/* In the order of the values. */
+static uint32_t key_of(ht_real x)
+{
+    const float f = (float)x;
     uint32_t bits;
     memcpy(&bits, &f, sizeof bits);
     return bits >> 31 ? ~bits : bits | 0x80000000u;
@@ -28,7 +36,7 @@ static double value_of(uint32_t key)
 }
 
 /* The key with `rank` smaller ones in front of it, digit by digit: three passes, no copy. */
-static uint32_t select_key(const ht_real *x, size_t n, size_t rank, bool magnitude)
+static uint32_t select_key(const ht_real *x, size_t n, size_t rank, enum view view)
 {
     static const struct {
         int shift, bits;
@@ -38,7 +46,7 @@ static uint32_t select_key(const ht_real *x, size_t n, size_t rank, bool magnitu
         const uint32_t mask = (1u << digits[d].bits) - 1;
         size_t counts[2048] = {0};
         for (size_t i = 0; i < n; i++) {
-            const uint32_t key = key_of(x[i], magnitude);
+            const uint32_t key = key_of(see(x[i], view));
             if ((key & known) == prefix)
                 counts[key >> digits[d].shift & mask]++;
         }
@@ -51,33 +59,65 @@ static uint32_t select_key(const ht_real *x, size_t n, size_t rank, bool magnitu
     return prefix;
 }
 
-static double percentile_of(const ht_real *x, size_t n, double percentile, bool magnitude)
+/* The value with `rank` smaller ones in front of it, and the one behind it. */
+static void select_pair(const ht_real *x, size_t n, size_t rank, enum view view, double pair[2])
 {
-    const double at = percentile / 100 * (double)(n - 1);
-    const size_t rank = (size_t)at;
-    const uint32_t key = select_key(x, n, rank, magnitude);
+    const uint32_t key = select_key(x, n, rank, view);
     uint32_t next = UINT32_MAX;
     size_t up_to = 0; /* keys that are not larger */
     for (size_t i = 0; i < n; i++) {
-        const uint32_t k = key_of(x[i], magnitude);
+        const uint32_t k = key_of(see(x[i], view));
         if (k <= key)
             up_to++;
         else if (k < next)
             next = k;
     }
-    if (up_to > rank + 1 || next == UINT32_MAX)
-        return value_of(key);
-    return value_of(key) + (at - (double)rank) * (value_of(next) - value_of(key));
+    pair[0] = value_of(key);
+    pair[1] = up_to > rank + 1 || next == UINT32_MAX ? pair[0] : value_of(next);
+}
+
+#define FEW ((size_t)32)
+
+/* The same from the end, where few are larger: usual for the weights of a neuron. */
+static void select_near_end(const ht_real *x, size_t n, size_t rank, enum view view, double pair[2])
+{
+    ht_real top[FEW]; /* the largest so far, ascending */
+    const size_t kept = n - rank;
+    for (size_t i = 0; i < n; i++) {
+        const ht_real v = see(x[i], view);
+        size_t at = i < kept ? i : 0;
+        if (i >= kept && !(v > top[0]))
+            continue;
+        for (; i < kept && at > 0 && top[at - 1] > v; at--)
+            top[at] = top[at - 1];
+        for (; i >= kept && at + 1 < kept && top[at + 1] < v; at++)
+            top[at] = top[at + 1];
+        top[at] = v;
+    }
+    pair[0] = (double)top[0];
+    pair[1] = (double)top[kept > 1 ? 1 : 0];
+}
+
+static double percentile_of(const ht_real *x, size_t n, double percentile, enum view view)
+{
+    const double at = percentile / 100 * (double)(n - 1);
+    const size_t rank = (size_t)at;
+    double pair[2];
+    if (n - rank <= FEW)
+        select_near_end(x, n, rank, view, pair);
+    else
+        select_pair(x, n, rank, view, pair);
+    return pair[0] + (at - (double)rank) * (pair[1] - pair[0]);
 }
 
 struct ht_clip ht_clip_percentile(const ht_real *x, size_t n, double percentile, bool symmetric)
 {
     if (symmetric) {
-        const ht_real hi = (ht_real)percentile_of(x, n, percentile, true);
+        const ht_real hi = (ht_real)percentile_of(x, n, percentile, MAGNITUDES);
         return (struct ht_clip){-hi, hi};
     }
-    const ht_real hi = (ht_real)percentile_of(x, n, percentile, false);
-    const ht_real lo = (ht_real)percentile_of(x, n, 100 - percentile, false);
+    const ht_real hi = (ht_real)percentile_of(x, n, percentile, VALUES);
+    const ht_real lo = -(ht_real)percentile_of(x, n, percentile, NEGATED);
     return (struct ht_clip){lo < 0 ? lo : 0, hi > 0 ? hi : 0};
 }
 

@@ -108,7 +108,8 @@ static void add_layer(struct ht_model_spec *spec, struct ht_block_spec *blocks,
 /* A quantization that never starts is surely not what was meant. */
 static enum ht_status check_stages(const struct ht_experiment *e, struct ht_error *err)
 {
-    if (!ht_experiment_quantized(e) || e->quant.start_epoch < e->train.epochs)
+    const bool only_quantized = e->train.epochs == 0 && e->quant.start_epoch == 0;
+    if (!ht_experiment_quantized(e) || e->quant.start_epoch < e->train.epochs || only_quantized)
         return HT_OK;
     return ht_fail(err, HT_ERR_CONFIG,
                    "%s:%d:%d: error: quant.start_epoch %d is not before the end of the training "

@@ -16,7 +16,7 @@ LAYERS = ("[{dense: 96}, batchnorm, relu, {dropout: 0.2}, {dense: 64}, batchnorm
 def write_experiment(checkpoint_minutes):
     return experiment(
         "res", "pics.yaml", LAYERS, dataset="validation: 100, augment: {shift: 1, rotation: 5}",
-        quant="{start_epoch: 2, weights: {bits: 3}, freeze_batchnorm_epochs: 2, "
+        quant="{start_epoch: 2, calibration_batches: 5, weights: {bits: 3}, freeze_batchnorm_epochs: 2, "
               "activations: {range: percentile}, layers: {last: {weights: {range: octav}}}}",
         train="{epochs: 7, batch: 8, learning_rate: 3e-3, early_stopping: 3}",
         run="{dir: runs, checkpoint_minutes: %.8f}" % checkpoint_minutes)
