@@ -86,7 +86,7 @@ struct ht_experiment {
         struct ht_source_position at;
     } quant;
     struct {
-        int epochs; /* 0: post-training quantization of train.from */
+        int epochs; /* 0: the network of train.from as it is, calibrated */
         int batch;
         char optimizer[HT_NAME_LENGTH]; /* sgd adam adamw */
         double learning_rate, momentum;

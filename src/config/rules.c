@@ -231,20 +231,17 @@ static struct ht_place written_at(const struct rules *s, const void *value,
     return node ? node->place : (struct ht_place){s->mode == HT_RULES_SET ? 1 : 0, otherwise};
 }
 
-/* Nothing but quantization happens: there must be a network, ranges, and a quantizer. */
+/* A network that is trained is taken as it is, and quantized by what calibration finds. */
 static void check_no_training(const struct rules *s)
 {
     const struct ht_experiment *e = s->e;
     const struct ht_place place = written_at(s, &e->train.epochs, e->train.at);
-    if (!e->quant.given || e->quant.weights.bits == 32)
+    const bool quantized = e->quant.given && e->quant.weights.bits != 32;
+    if (!e->train.from[0])
         ht_diagnostics_add(s->r->d, place,
-                           "train.epochs 0 only quantizes, and this network is float32: give it "
-                           "epochs, or quant");
-    else if (!e->train.from[0])
-        ht_diagnostics_add(s->r->d, place,
-                           "train.epochs 0 quantizes a network that is trained: train.from must "
-                           "say which");
-    else if (e->quant.calibration_batches == 0)
+                           "train.epochs 0 takes a network that is trained: train.from must say "
+                           "which");
+    else if (quantized && e->quant.calibration_batches == 0)
         ht_diagnostics_add(s->r->d, place,
                            "train.epochs 0 finds all ranges by calibration: "
                            "quant.calibration_batches must be at least 1");

@@ -231,8 +231,9 @@ static const struct ht_field train_fields[] = {
      AT(train.epochs),
      .max = 100000,
      .fallback = "20",
-     .help = "passes over the training part; 0: no training, the network of train.from is "
-             "quantized after calibration (post-training quantization)"},
+     .help =
+         "passes over the training part; 0: none, the network of train.from is taken as it is and "
+         "quantized after calibration (post-training quantization)"},
     {.name = "batch",
      .type = HT_FIELD_INT,
      AT(train.batch),

@@ -439,19 +439,21 @@ static bool finished(const struct ht_trainer *t)
            (patience > 0 && started && t->state.patience >= patience);
 }
 
-/* train.epochs 0: calibration is all there is. The result stands where that of the best epoch
- * would. */
-static enum ht_status quantize_only(struct ht_trainer *t, struct ht_error *err)
+/* train.epochs 0: the network of train.from, calibrated if it is to be quantized. The result stands
+ * where that of the best epoch would. */
+static enum ht_status take_as_it_is(struct ht_trainer *t, struct ht_error *err)
 {
     struct ht_progress_state *s = &t->state;
     struct ht_evaluation v = {0};
-    enum ht_status status = need_networks(t, QUANTIZED, err);
+    const int form = form_of_epoch(t, 0);
+    enum ht_status status = need_networks(t, form, err);
     if (status != HT_OK || s->has_best) /* resumed: it was done */
         return status;
     ht_dataset_shuffle(t->d, t->e->seed, 0, t->order);
-    status = calibrate(t, err);
+    if (form == QUANTIZED)
+        status = calibrate(t, err);
     if (status == HT_OK && t->d->count[HT_VALIDATION] > 0)
-        ht_evaluate(&v, &t->evaluation[QUANTIZED], &t->objective, t->d, HT_VALIDATION);
+        ht_evaluate(&v, &t->evaluation[form], &t->objective, t->d, HT_VALIDATION);
     if (status == HT_OK)
         status = check_finite(t, err);
     s->has_best = 1;
@@ -466,7 +468,7 @@ enum ht_status ht_trainer_run(struct ht_trainer *t, const struct ht_train_hooks 
                               struct ht_error *err)
 {
     struct clock clock = {now(), now()};
-    enum ht_status status = t->e->train.epochs == 0 ? quantize_only(t, err) : HT_OK;
+    enum ht_status status = t->e->train.epochs == 0 ? take_as_it_is(t, err) : HT_OK;
     while (status == HT_OK && !finished(t))
         status = train_epoch(t, hooks, &clock, err);
     if (status == HT_OK) /* a resumed run that was complete has none yet */

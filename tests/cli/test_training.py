@@ -164,7 +164,7 @@ def _():
 @test("compare has post-training variants beside trained ones, all from one float run")
 def _():
     experiment("both", "toy.yaml", LAYERS, train="{epochs: 1, batch: 16, from: runs/float}",
-               quant="{calibration_batches: 4}", more="""variants:
+               dataset="validation: 0.2", quant="{calibration_batches: 4}", more="""variants:
   - {name: trained}
   - {name: ptq, train: {epochs: 0}}
   - {name: corrected, train: {epochs: 0}, quant: {bias_correction: true, equalize: true}}
@@ -174,12 +174,15 @@ def _():
     for r in rows:
         equal(r["mismatched_outputs"], 0, r["name"])
     experiment("only", "toy.yaml", LAYERS, train="{epochs: 0, from: runs/float}",
-               quant="{calibration_batches: 4}", more="""variants:
+               dataset="validation: 0.2", quant="{calibration_batches: 4}", more="""variants:
   - {name: w8}
   - {name: w4, quant: {weights: {bits: 4}}}
 """)
     for more in ([], ["--resume"]):
-        equal(len(run("compare", "only.yaml", "-o", "json", *more).json()), 2)
+        rows = run("compare", "only.yaml", "-o", "json", *more).json()
+        equal(len(rows), 2)
+        for r in rows:  # the baseline is the float run itself
+            equal(r["float_accuracy"]["mean"], json.loads(read("runs/float/result.json"))["score"])
 
 
 @test("calibration is a start for training, too, and only for its first step")
@@ -198,7 +201,7 @@ def _():
 def _():
     def statistics(name):
         rows = run("inspect", "runs/%s/checkpoints/last.h5" % name, "-o", "json").json()
-        return {r["tensor"]: (r["min"], r["mean"], r["max"]) for r in rows
+        return {r["tensor"]: (r["min"], r, r["max"]) for r in rows
                 if "mean" in r["tensor"].split(".")[-1] or "var" in r["tensor"].split(".")[-1]}
     train("name=six", "train.epochs=6", "train.schedule=constant")
     train("name=frozen", "train.epochs=8", "train.schedule=constant",

@@ -220,14 +220,11 @@ Test(quant, calibration)
     static const struct {
         const char *layers, *rest, *message;
     } cases[] = {
-        {"[{dense: 8}, relu, {dense: 3}]", "train: {epochs: <>0, from: runs/a}\n",
-         "train.epochs 0 only quantizes, and this network is float32: give it epochs, or quant"},
-        {"[{dense: 8}, relu, {dense: 3}]",
-         "quant: {weights: {bits: 32}}\ntrain: {epochs: <>0, from: runs/a}\n",
-         "train.epochs 0 only quantizes, and this network is float32: give it epochs, or quant"},
+        {"[{dense: 8}, relu, {dense: 3}]", "train: {epochs: <>0}\n",
+         "train.epochs 0 takes a network that is trained: train.from must say which"},
         {"[{dense: 8}, relu, {dense: 3}]",
          "quant: {calibration_batches: 8}\ntrain: {epochs: <>0}\n",
-         "train.epochs 0 quantizes a network that is trained: train.from must say which"},
+         "train.epochs 0 takes a network that is trained: train.from must say which"},
         {"[{dense: 8}, relu, {dense: 3}]", "quant: {}\ntrain: {epochs: <>0, from: runs/a}\n",
          "train.epochs 0 finds all ranges by calibration: quant.calibration_batches must be at "
          "least 1"},
