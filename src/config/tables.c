@@ -123,7 +123,8 @@ static const struct ht_field quantizer_fields[] = {
                       .type = HT_FIELD_CHOICE,
                       QUANTIZER(range),
                       .choices = ranges,
-                      .help = "how the scale is found"},
+                      .help = "how the scale is found; on weights kl and mse cost much more than a "
+                              "training step, but calibration needs them once"},
     [HT_ROW_ESTIMATOR] = {.name = "estimator",
                           .type = HT_FIELD_CHOICE,
                           QUANTIZER(estimator),

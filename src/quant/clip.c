@@ -133,13 +133,14 @@ HT_VECTORIZED static struct tails measure_tails(const ht_real *x, size_t n, stru
                                                 bool symmetric)
 {
     ht_real above[LANES] = {0}, below[LANES] = {0}, n_above[LANES] = {0}, n_below[LANES] = {0};
+    const ht_real lo = symmetric ? -clip.hi : clip.lo, hi = clip.hi;
     for (size_t i = 0; i < n; i += LANES) {
-        const size_t lanes = n - i < LANES ? n - i : LANES;
-        for (size_t j = 0; j < lanes; j++) {
-            const ht_real v = symmetric && x[i + j] < 0 ? -x[i + j] : x[i + j];
-            const ht_real a = v > clip.hi ? 1 : 0, b = v < clip.lo ? 1 : 0;
-            above[j] += v * a;
-            below[j] += v * b;
+        ht_real v[LANES] = {0}; /* the rest of the last ones is inside */
+        memcpy(v, x + i, (n - i < LANES ? n - i : LANES) * sizeof *v);
+        for (size_t j = 0; j < LANES; j++) {
+            const ht_real a = v[j] > hi ? (ht_real)1 : 0, b = v[j] < lo ? (ht_real)1 : 0;
+            above[j] += v[j] * a;
+            below[j] += v[j] * b;
             n_above[j] += a;
             n_below[j] += b;
         }
@@ -150,6 +151,11 @@ HT_VECTORIZED static struct tails measure_tails(const ht_real *x, size_t n, stru
         t.below += (double)below[j];
         t.n_above += (double)n_above[j];
         t.n_below += (double)n_below[j];
+    }
+    if (symmetric) { /* both tails are one, of magnitudes */
+        t.above -= t.below;
+        t.n_above += t.n_below;
+        t.below = t.n_below = 0;
     }
     return t;
 }

@@ -222,17 +222,23 @@ static void kl_observe(struct ht_quantizer *q, size_t c, const struct ht_range_s
 
 #define CHUNK ((size_t)256)
 
-/* The sum of weight * (x - its quantized value)^2; weight NULL: 1 each. */
+/* Adds weight * (x - its quantized value)^2 to sum; weight NULL: 1 each. */
 HT_VECTORIZED static void add_errors(const ht_real *x, const ht_real *level, const ht_real *weight,
                                      ht_real scale, size_t n, ht_real sum[LANES])
 {
-    for (size_t i = 0; i < n; i += LANES) {
-        const size_t lanes = n - i < LANES ? n - i : LANES;
-        for (size_t j = 0; j < lanes; j++) {
-            const ht_real e = x[i + j] - level[i + j] * scale;
-            sum[j] += weight ? e * e * weight[i + j] : e * e;
-        }
+    ht_real e[CHUNK];
+    for (size_t i = 0; i < n; i++) {
+        e[i] = x[i] - level[i] * scale;
+        e[i] *= e[i];
     }
+    for (size_t i = 0; weight && i < n; i++)
+        e[i] *= weight[i];
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++)
+            sum[j] += e[i + j];
+    for (size_t j = 0; i < n; i++, j++)
+        sum[j] += e[i];
 }
 
 static double squared_error(const struct ht_quantizer *q, size_t c, const ht_real *x,
