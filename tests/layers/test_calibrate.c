@@ -385,14 +385,14 @@ Test(bias_correction, needs_biases_and_memory)
     struct ht_error err = {0};
     struct ht_model *m = make_model(false, "relu", "min_max", 4);
     ASSERT_OK(ht_model_calibrate(m, &data, &err), err);
-    const size_t live = ht_alloc_live();
+    const long live = (long)ht_alloc_live();
     for (long n = 1;; n++) {
         ht_alloc_fail_at(n);
         enum ht_status status = ht_model_correct_biases(m, &data, &err);
         if (status == HT_OK)
             status = ht_model_calibrate(m, &data, &err);
         ht_alloc_fail_at(0);
-        cr_assert_eq(ht_alloc_live(), live);
+        cr_assert_eq((long)ht_alloc_live(), live);
         if (status == HT_OK) {
             cr_assert_gt(n, 10);
             break;
