@@ -1,0 +1,387 @@
+/* AVX-512 with AMX (Sapphire Rapids and later): tiles of 16 rows x 64 bytes, multiplied by tdpbusd and
+ * tdpbssd. Weights are packed as avx512vnni packs them: 16 lines of a strip are a tile, 64 inputs of
+ * 16 outputs. Activations are read where they are, signed or not. What avx512vnni does as well or
+ * better is left to it: few rows, signs, levels that do not fit bytes. */
+#include "kernels/x86/zmm.h"
+
+#include "kernels/x86/detect.h"
+#include "kernels/x86/layer.h"
+#include "kernels/x86/unpack.h"
+
+#define MIN_ROWS      12
+#define STEP_K        ((size_t)64)                     /* inputs of a tile */
+#define STEP_LINES    (STEP_K / 4)                     /* of weights */
+#define BLOCK_ROWS    ((size_t)32)                     /* 2 x 2 tiles of sums */
+#define BLOCK_COLUMNS ((size_t)2 * LANES)
+#define PANEL_ROWS    ((size_t)256)                    /* that share weights in the inner caches */
+#define PANEL_K       ((size_t)4096)                   /* inputs that are summed in one go */
+#define UNPACKED_K    ((size_t)1024)                   /* the same of weights under 8 bits */
+
+_Static_assert(HT_KERNEL_COLUMN_STEP % (8 * LANES) == 0, "threads share no strip");
+
+/* What the compiler knows nothing of: that tiles are read from memory. */
+HT_INLINE void finish_stores(void)
+{
+    __asm__ volatile("" ::: "memory");
+}
+
+/* --- the shapes of tiles --- */
+
+enum { SUMS_00, SUMS_01, SUMS_10, SUMS_11, A_0, A_1, W_0, W_1 }; /* tile registers */
+
+/* What ldtilecfg reads (Intel SDM, volume 1, 18.2). */
+struct tile_shapes {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+};
+_Static_assert(sizeof(struct tile_shapes) == 64, "a line of the hardware's");
+
+/* Tiles of `first` and of `second` rows of activations. Clears them. */
+static void shape_tiles(size_t first, size_t second)
+{
+    struct tile_shapes shapes = {.palette = 1};
+    const size_t rows[] = {first, first, second, second, first, second, STEP_LINES, STEP_LINES};
+    for (size_t i = 0; i < 8; i++) {
+        shapes.row_bytes[i] = STEP_K;
+        shapes.rows[i] = (uint8_t)rows[i];
+    }
+    finish_stores();
+    _tile_loadconfig(&shapes);
+}
+
+/* --- from sums to levels, while the tiles multiply --- */
+
+/* Sums of a block, of which the rows from `done` on have still to become levels. */
+struct pending {
+    struct packer packer;
+    vfloat multipliers[4];
+    const int32_t (*sums)[BLOCK_COLUMNS];
+    const int32_t *row_sums;     /* of activations */
+    const uint8_t *coefficients; /* of their outputs, or NULL */
+    uint8_t *levels;
+    size_t n, rows, done;
+};
+
+/* Two rows; of an odd number, the last one twice. */
+HT_INLINE void put_pair(struct pending *p)
+{
+    const size_t i = p->done, other = i + (i + 1 < p->rows);
+    vint sums[4] = {v_load(p->sums[i]), v_load(p->sums[i] + LANES), v_load(p->sums[other]),
+                    v_load(p->sums[other] + LANES)};
+    if (p->coefficients) {
+        const vint c0 = v_load(p->coefficients), c1 = v_load(p->coefficients + LINE);
+        const vint a0 = v_splat(p->row_sums[i]), a1 = v_splat(p->row_sums[other]);
+        sums[0] = v_add(sums[0], v_mul(c0, a0));
+        sums[1] = v_add(sums[1], v_mul(c1, a0));
+        sums[2] = v_add(sums[2], v_mul(c0, a1));
+        sums[3] = v_add(sums[3], v_mul(c1, a1));
+    }
+    const vint levels = p->packer.plain ? pack_sums(&p->packer, true, sums, p->multipliers)
+                                        : pack_sums(&p->packer, false, sums, p->multipliers);
+    v_store_halves(p->levels + i * p->n, p->levels + other * p->n, levels);
+    p->done += 2;
+}
+
+/* --- the products of a block: at most BLOCK_ROWS x BLOCK_COLUMNS --- */
+
+struct block {
+    const uint8_t *a; /* rows at a distance of `stride`, first of which are in the first tiles */
+    size_t stride, first;
+    const uint8_t *w[2];      /* lines of bytes */
+    size_t steps;             /* of STEP_K whole inputs, */
+    const uint8_t *a_last;    /* and the last inputs with zeros after them, STEP_K a row; or NULL */
+    const uint8_t *w_last[2];
+    const int32_t *start;     /* sums to begin with, */
+    size_t start_stride;      /* a row of them; 0 when all rows have the same */
+    int32_t (*sums)[BLOCK_COLUMNS];
+};
+
+HT_INLINE void block_step(bool a_signed, size_t lines, const uint8_t *a0, const uint8_t *a1,
+                          size_t stride, const uint8_t *w0, const uint8_t *w1)
+{
+#define MULTIPLY(sums, a, w)                                                                       \
+    do {                                                                                           \
+        if (a_signed)                                                                              \
+            _tile_dpbssd(sums, a, w);                                                              \
+        else                                                                                       \
+            _tile_dpbusd(sums, a, w);                                                              \
+    } while (0)
+    _tile_loadd(6, w0, LINE);
+    _tile_loadd(4, a0, stride);
+    MULTIPLY(0, 4, 6);
+    if (lines > 1) {
+        _tile_loadd(7, w1, LINE);
+        MULTIPLY(1, 4, 7);
+    }
+    _tile_loadd(5, a1, stride);
+    MULTIPLY(2, 5, 6);
+    if (lines > 1)
+        MULTIPLY(3, 5, 7);
+#undef MULTIPLY
+}
+
+/* Puts what is pending on the way, evenly, and all of it before the sums are stored. */
+HT_INLINE void block_products(bool a_signed, size_t lines, const struct block *b,
+                              struct pending *pending)
+{
+    const size_t start_stride = b->start_stride * sizeof(int32_t);
+    const int32_t *start = b->start + b->first * b->start_stride;
+    const size_t a_first = b->first * b->stride;
+    const size_t left = (pending->rows - pending->done + 1) / 2;
+    const size_t pairs = b->steps ? (left + b->steps - 1) / b->steps : left;
+    finish_stores();
+    _tile_loadd(0, b->start, start_stride);
+    _tile_loadd(2, start, start_stride);
+    if (lines > 1) {
+        _tile_loadd(1, b->start + LANES, start_stride);
+        _tile_loadd(3, start + LANES, start_stride);
+    }
+    for (size_t i = 0; i < b->steps; i++) {
+        const uint8_t *a = b->a + i * STEP_K;
+        const size_t at = i * STEP_LINES * LINE;
+        block_step(a_signed, lines, a, a + a_first, b->stride, b->w[0] + at, b->w[1] + at);
+        for (size_t j = 0; j < pairs && pending->done < pending->rows; j++)
+            put_pair(pending);
+    }
+    if (b->a_last)
+        block_step(a_signed, lines, b->a_last, b->a_last + b->first * STEP_K, STEP_K, b->w_last[0],
+                   b->w_last[1]);
+    while (pending->done < pending->rows)
+        put_pair(pending);
+    int32_t(*sums)[BLOCK_COLUMNS] = b->sums + b->first;
+    _tile_stored(0, b->sums[0], sizeof b->sums[0]);
+    _tile_stored(2, sums[0], sizeof sums[0]);
+    if (lines > 1) {
+        _tile_stored(1, b->sums[0] + LANES, sizeof b->sums[0]);
+        _tile_stored(3, sums[0] + LANES, sizeof sums[0]);
+    }
+}
+
+typedef void (*block_function)(const struct block *b, struct pending *pending);
+
+#define BLOCK(name, a_signed, lines)                                                               \
+    static void name(const struct block *b, struct pending *pending)                               \
+    {                                                                                              \
+        block_products(a_signed, lines, b, pending);                                               \
+    }
+BLOCK(unsigned_line, false, 1)
+BLOCK(unsigned_lines, false, 2)
+BLOCK(signed_line, true, 1)
+BLOCK(signed_lines, true, 2)
+#undef BLOCK
+
+static const block_function block_functions[2][2] = {{unsigned_line, unsigned_lines},
+                                                     {signed_line, signed_lines}};
+
+/* --- panels: rows that share what is made of the weights --- */
+
+struct panel {
+    _Alignas(64) int32_t sums[PANEL_ROWS][BLOCK_COLUMNS]; /* of all rows if inputs are in parts */
+    uint8_t weights[2][UNPACKED_K * LANES];
+    uint8_t w_last[2][STEP_LINES * LINE];
+    uint8_t a_last[PANEL_ROWS][STEP_K]; /* inputs after the last whole step */
+    int32_t row_sums[PANEL_ROWS];
+    const struct layer *l;
+    size_t row, rows;
+    size_t height;       /* rows of its blocks, the last one may have less */
+    size_t shaped;       /* rows of a block that tiles have the shapes for */
+    size_t inputs;       /* of a part */
+    struct pending pending;
+};
+
+/* The next 2 lines of outputs, and a part of their inputs. */
+struct part {
+    size_t column, lines;
+    size_t k, count;
+    bool first, last;
+    bool packs;
+    int32_t start[BLOCK_COLUMNS];
+};
+
+/* Weights of a part: as they lie, or unpacked; those after the last whole step with zeros. */
+static void part_weights(struct panel *p, const struct part *part, struct block *b)
+{
+    const struct layer *l = p->l;
+    const size_t line = part->column / LANES, whole = b->steps * STEP_LINES * LINE;
+    const size_t groups = (part->count + 3) / 4, rest = groups * LINE - whole;
+    const uint8_t *lines = l->lines + (line / l->planes * l->k4 + part->k / 4) * LINE;
+    b->w[0] = lines;
+    b->w[1] = part->lines > 1 ? lines + l->k4 * LINE : lines;
+    if (l->planes > 1) {
+        unpack_planes(l, lines, line % l->planes, groups, p->weights[0], p->weights[1]);
+        b->w[0] = p->weights[0];
+        b->w[1] = p->weights[1];
+    }
+    for (size_t i = 0; i < 2; i++) {
+        b->w_last[i] = p->w_last[i];
+        if (!b->a_last)
+            continue;
+        memcpy(p->w_last[i], b->w[i] + whole, rest);
+        memset(p->w_last[i] + rest, 0, sizeof p->w_last[i] - rest);
+    }
+}
+
+/* What has to be done at once: sums, floats, and levels that need the slower way. */
+static void put_block(const struct panel *p, const struct part *part, size_t i, size_t rows,
+                      int32_t (*sums)[BLOCK_COLUMNS])
+{
+    const struct layer *l = p->l;
+    for (size_t j = 0; j < part->lines; j++) {
+        const size_t column = part->column + j * LANES;
+        for (size_t r = 0; r < rows && l->layout.has_coefficients; r++) {
+            const vint coefficient = v_load(l->coefficients + column * sizeof(int32_t));
+            int32_t *at = sums[r] + j * LANES;
+            v_store(at, v_add(v_load(at), v_mul(coefficient, v_splat(p->row_sums[i + r]))));
+        }
+        put(l, column, p->row + i, rows, sums[0] + j * LANES, BLOCK_COLUMNS);
+    }
+}
+
+/* Leaves the rows from i on to be put beside the next products. */
+static void leave_block(struct panel *p, const struct part *part, size_t i, size_t rows,
+                        int32_t (*sums)[BLOCK_COLUMNS])
+{
+    const struct layer *l = p->l;
+    struct pending *pending = &p->pending;
+    const vfloat m0 = v_floats(v_load(l->d->multiplier + part->column));
+    const vfloat m1 = v_floats(v_load(l->d->multiplier + part->column + LANES));
+    pending->multipliers[0] = pending->multipliers[2] = m0;
+    pending->multipliers[1] = pending->multipliers[3] = m1;
+    pending->sums = (const int32_t(*)[BLOCK_COLUMNS])sums;
+    pending->row_sums = p->row_sums + i;
+    pending->coefficients =
+        l->layout.has_coefficients ? l->coefficients + part->column * sizeof(int32_t) : NULL;
+    pending->levels = (uint8_t *)l->d->levels + (p->row + i) * l->n + part->column;
+    pending->rows = rows;
+    pending->done = 0;
+}
+
+static void part_blocks(struct panel *p, const struct part *part)
+{
+    const struct layer *l = p->l;
+    const bool alone = part->first && part->last;
+    const block_function products = block_functions[l->d->a_signed][part->lines > 1];
+    struct block b = {.stride = l->k, .steps = part->count / STEP_K};
+    if (part->count % STEP_K)
+        b.a_last = p->a_last[0];
+    part_weights(p, part, &b);
+    size_t turn = 0;
+    for (size_t i = 0; i < p->rows; i += p->height, turn ^= BLOCK_ROWS) {
+        const size_t rows = p->rows - i < p->height ? p->rows - i : p->height;
+        b.first = (rows + 1) / 2;
+        if (p->shaped != rows)
+            shape_tiles(b.first, rows - b.first);
+        p->shaped = rows;
+        b.a = (const uint8_t *)l->d->a + (p->row + i) * l->k + part->k;
+        b.a_last = b.a_last ? p->a_last[i] : NULL;
+        b.sums = p->sums + (alone ? turn : i); /* in turns: the ones before are pending */
+        b.start = part->first ? part->start : b.sums[0];
+        b.start_stride = part->first ? 0 : BLOCK_COLUMNS;
+        products(&b, &p->pending);
+        if (part->last && part->packs)
+            leave_block(p, part, i, rows, b.sums);
+        else if (part->last)
+            put_block(p, part, i, rows, b.sums);
+    }
+}
+
+static void panel_columns(struct panel *p, size_t column)
+{
+    const struct layer *l = p->l;
+    struct part part = {.column = column, .lines = column + LANES < l->n ? 2 : 1, .first = true};
+    part.packs = can_pack(l, column, 2);
+    for (size_t j = 0; j < part.lines; j++)
+        v_store(part.start + j * LANES, starting_sum(l, column + j * LANES));
+    for (; part.k < l->k; part.k += p->inputs) {
+        part.last = l->k - part.k <= p->inputs;
+        part.count = part.last ? l->k - part.k : p->inputs;
+        part_blocks(p, &part);
+        part.first = false;
+    }
+}
+
+/* What depends on the rows alone. */
+static void panel_rows(struct panel *p)
+{
+    const struct layer *l = p->l;
+    const size_t rest = l->k % STEP_K, blocks = (p->rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    const uint8_t *a = (const uint8_t *)l->d->a + p->row * l->k;
+    p->height = (p->rows + blocks - 1) / blocks;
+    for (size_t i = 0; i < p->rows && rest; i++) {
+        memset(p->a_last[i], 0, STEP_K);
+        copy_activations(p->a_last[i], a + (i + 1) * l->k - rest, rest, false);
+    }
+    for (size_t i = 0; i < p->rows && l->layout.has_coefficients; i++)
+        p->row_sums[i] = (int32_t)layer_row_sum(l, p->row + i);
+}
+
+static void dense_panels(const struct layer *l)
+{
+    struct panel p;
+    const size_t most = l->planes > 1 ? UNPACKED_K : PANEL_K;
+    const size_t steps = (l->k + STEP_K - 1) / STEP_K, parts = (l->k + most - 1) / most;
+    size_t panels = (l->d->m + PANEL_ROWS - 1) / PANEL_ROWS;
+    p.l = l;
+    p.inputs = (steps + parts - 1) / parts * STEP_K;
+    p.shaped = 0;
+    p.pending.n = l->n;
+    p.pending.rows = p.pending.done = 0;
+    if (l->d->levels)
+        p.pending.packer = make_packer(l->d->quantizer);
+    for (p.row = 0; p.row < l->d->m; p.row += p.rows, panels--) {
+        p.rows = (l->d->m - p.row + panels - 1) / panels;
+        panel_rows(&p);
+        for (size_t column = l->column; column < l->end; column += BLOCK_COLUMNS)
+            panel_columns(&p, column);
+        while (p.pending.done < p.pending.rows)
+            put_pair(&p.pending);
+    }
+    _tile_release(); /* a thread with empty tiles is cheaper to switch */
+}
+
+/* --- the bundle's members --- */
+
+static void dense(const struct ht_kernel_dense *d)
+{
+    struct layer l;
+    if (d->m < MIN_ROWS) {
+        ht_x86_dense_avx512vnni(d);
+        return;
+    }
+    layer_init(&l, d);
+    if (l.layout.reference || l.layout.binary) {
+        ht_x86_dense_avx512vnni(d);
+        return;
+    }
+    l.flipped = false; /* signed bytes are multiplied as they are */
+    dense_panels(&l);
+}
+
+#define PEAK_SUMS 6
+
+/* tdpbusd alone, of tiles of zeros. */
+static uint64_t peak(uint64_t rounds)
+{
+    shape_tiles(STEP_LINES, STEP_LINES);
+    for (uint64_t r = 0; r < rounds; r++) {
+        _tile_dpbusd(0, 6, 7);
+        _tile_dpbusd(1, 6, 7);
+        _tile_dpbusd(2, 6, 7);
+        _tile_dpbusd(3, 6, 7);
+        _tile_dpbusd(4, 6, 7);
+        _tile_dpbusd(5, 6, 7);
+    }
+    _tile_release();
+    return rounds * PEAK_SUMS * STEP_LINES * LANES * STEP_K;
+}
+
+void ht_kernels_install_amx(struct ht_kernels *k)
+{
+    ht_kernels_install_avx512vnni(k);
+    k->isa = "amx";
+    k->dense = dense;
+    k->quantize = quantize;
+    k->lookup = lookup;
+    k->peak = peak;
+}
