@@ -52,23 +52,28 @@ static void shape_tiles(size_t first, size_t second)
 
 /* --- from sums to levels, while the tiles multiply --- */
 
-/* Sums of a block, of which the rows from `done` on have still to become levels. */
+/* Sums of a block that have still to become levels. */
 struct pending {
     struct packer packer;
-    vfloat multipliers[4];
+    vfloat multipliers[2];
+    vint start[2]; /* to be added to the sums */
     const int32_t (*sums)[BLOCK_COLUMNS];
     const int32_t *row_sums;     /* of activations */
     const uint8_t *coefficients; /* of their outputs, or NULL */
     uint8_t *levels;
-    size_t n, rows, done;
+    size_t n, rows;
 };
 
-/* Two rows; of an odd number, the last one twice. */
-HT_INLINE void put_pair(struct pending *p)
+/* Rows i and i + 1; of an odd number, the last one twice. */
+HT_INLINE void put_pair(const struct pending *p, size_t i)
 {
-    const size_t i = p->done, other = i + (i + 1 < p->rows);
-    vint sums[4] = {v_load(p->sums[i]), v_load(p->sums[i] + LANES), v_load(p->sums[other]),
-                    v_load(p->sums[other] + LANES)};
+    const size_t other = i + (i + 1 < p->rows);
+    const vfloat multipliers[4] = {p->multipliers[0], p->multipliers[1], p->multipliers[0],
+                                   p->multipliers[1]};
+    vint sums[4] = {v_add(v_load(p->sums[i]), p->start[0]),
+                    v_add(v_load(p->sums[i] + LANES), p->start[1]),
+                    v_add(v_load(p->sums[other]), p->start[0]),
+                    v_add(v_load(p->sums[other] + LANES), p->start[1])};
     if (p->coefficients) {
         const vint c0 = v_load(p->coefficients), c1 = v_load(p->coefficients + LINE);
         const vint a0 = v_splat(p->row_sums[i]), a1 = v_splat(p->row_sums[other]);
@@ -77,10 +82,16 @@ HT_INLINE void put_pair(struct pending *p)
         sums[2] = v_add(sums[2], v_mul(c0, a1));
         sums[3] = v_add(sums[3], v_mul(c1, a1));
     }
-    const vint levels = p->packer.plain ? pack_sums(&p->packer, true, sums, p->multipliers)
-                                        : pack_sums(&p->packer, false, sums, p->multipliers);
+    const vint levels = p->packer.plain ? pack_sums(&p->packer, true, sums, multipliers)
+                                        : pack_sums(&p->packer, false, sums, multipliers);
     v_store_halves(p->levels + i * p->n, p->levels + other * p->n, levels);
-    p->done += 2;
+}
+
+static void put_pending(struct pending *p)
+{
+    for (size_t i = 0; i < p->rows; i += 2)
+        put_pair(p, i);
+    p->rows = 0;
 }
 
 /* --- the products of a block: at most BLOCK_ROWS x BLOCK_COLUMNS --- */
@@ -92,9 +103,8 @@ struct block {
     size_t steps;             /* of STEP_K whole inputs, */
     const uint8_t *a_last;    /* and the last inputs with zeros after them, STEP_K a row; or NULL */
     const uint8_t *w_last[2];
-    const int32_t *start;     /* sums to begin with, */
-    size_t start_stride;      /* a row of them; 0 when all rows have the same */
     int32_t (*sums)[BLOCK_COLUMNS];
+    bool adds;                /* to what is in sums */
 };
 
 HT_INLINE void block_step(bool a_signed, size_t lines, const uint8_t *a0, const uint8_t *a1,
@@ -122,38 +132,44 @@ HT_INLINE void block_step(bool a_signed, size_t lines, const uint8_t *a0, const 
 }
 
 /* Puts what is pending on the way, evenly, and all of it before the sums are stored. */
-HT_INLINE void block_products(bool a_signed, size_t lines, const struct block *b,
+HT_INLINE void block_products(bool a_signed, size_t lines, const struct block *block,
                               struct pending *pending)
 {
-    const size_t start_stride = b->start_stride * sizeof(int32_t);
-    const int32_t *start = b->start + b->first * b->start_stride;
-    const size_t a_first = b->first * b->stride;
-    const size_t left = (pending->rows - pending->done + 1) / 2;
-    const size_t pairs = b->steps ? (left + b->steps - 1) / b->steps : left;
+    const struct block b = *block;     /* in registers: stores cannot */
+    const struct pending p = *pending; /* change them */
+    const size_t a_first = b.first * b.stride;
+    const size_t pairs = b.steps ? ((p.rows + 1) / 2 + b.steps - 1) / b.steps : 0;
+    int32_t(*sums)[BLOCK_COLUMNS] = b.sums + b.first;
+    size_t done = 0;
     finish_stores();
-    _tile_loadd(0, b->start, start_stride);
-    _tile_loadd(2, start, start_stride);
-    if (lines > 1) {
-        _tile_loadd(1, b->start + LANES, start_stride);
-        _tile_loadd(3, start + LANES, start_stride);
+    if (b.adds) {
+        _tile_loadd(0, b.sums[0], sizeof b.sums[0]);
+        _tile_loadd(1, b.sums[0] + LANES, sizeof b.sums[0]);
+        _tile_loadd(2, sums[0], sizeof sums[0]);
+        _tile_loadd(3, sums[0] + LANES, sizeof sums[0]);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
     }
-    for (size_t i = 0; i < b->steps; i++) {
-        const uint8_t *a = b->a + i * STEP_K;
+    for (size_t i = 0; i < b.steps; i++) {
+        const uint8_t *a = b.a + i * STEP_K;
         const size_t at = i * STEP_LINES * LINE;
-        block_step(a_signed, lines, a, a + a_first, b->stride, b->w[0] + at, b->w[1] + at);
-        for (size_t j = 0; j < pairs && pending->done < pending->rows; j++)
-            put_pair(pending);
+        block_step(a_signed, lines, a, a + a_first, b.stride, b.w[0] + at, b.w[1] + at);
+        for (size_t j = 0; j < pairs && done < p.rows; j++, done += 2)
+            put_pair(&p, done);
     }
-    if (b->a_last)
-        block_step(a_signed, lines, b->a_last, b->a_last + b->first * STEP_K, STEP_K, b->w_last[0],
-                   b->w_last[1]);
-    while (pending->done < pending->rows)
-        put_pair(pending);
-    int32_t(*sums)[BLOCK_COLUMNS] = b->sums + b->first;
-    _tile_stored(0, b->sums[0], sizeof b->sums[0]);
+    if (b.a_last)
+        block_step(a_signed, lines, b.a_last, b.a_last + b.first * STEP_K, STEP_K, b.w_last[0],
+                   b.w_last[1]);
+    for (; done < p.rows; done += 2)
+        put_pair(&p, done);
+    pending->rows = 0;
+    _tile_stored(0, b.sums[0], sizeof b.sums[0]);
     _tile_stored(2, sums[0], sizeof sums[0]);
     if (lines > 1) {
-        _tile_stored(1, b->sums[0] + LANES, sizeof b->sums[0]);
+        _tile_stored(1, b.sums[0] + LANES, sizeof b.sums[0]);
         _tile_stored(3, sums[0] + LANES, sizeof sums[0]);
     }
 }
@@ -196,7 +212,7 @@ struct part {
     size_t k, count;
     bool first, last;
     bool packs;
-    int32_t start[BLOCK_COLUMNS];
+    vint start[2]; /* to be added to the sums */
 };
 
 /* Weights of a part: as they lie, or unpacked; those after the last whole step with zeros. */
@@ -229,10 +245,14 @@ static void put_block(const struct panel *p, const struct part *part, size_t i, 
     const struct layer *l = p->l;
     for (size_t j = 0; j < part->lines; j++) {
         const size_t column = part->column + j * LANES;
-        for (size_t r = 0; r < rows && l->layout.has_coefficients; r++) {
-            const vint coefficient = v_load(l->coefficients + column * sizeof(int32_t));
+        for (size_t r = 0; r < rows; r++) {
             int32_t *at = sums[r] + j * LANES;
-            v_store(at, v_add(v_load(at), v_mul(coefficient, v_splat(p->row_sums[i + r]))));
+            vint sum = v_add(v_load(at), part->start[j]);
+            if (l->layout.has_coefficients) {
+                const vint coefficient = v_load(l->coefficients + column * sizeof(int32_t));
+                sum = v_add(sum, v_mul(coefficient, v_splat(p->row_sums[i + r])));
+            }
+            v_store(at, sum);
         }
         put(l, column, p->row + i, rows, sums[0] + j * LANES, BLOCK_COLUMNS);
     }
@@ -246,15 +266,16 @@ static void leave_block(struct panel *p, const struct part *part, size_t i, size
     struct pending *pending = &p->pending;
     const vfloat m0 = v_floats(v_load(l->d->multiplier + part->column));
     const vfloat m1 = v_floats(v_load(l->d->multiplier + part->column + LANES));
-    pending->multipliers[0] = pending->multipliers[2] = m0;
-    pending->multipliers[1] = pending->multipliers[3] = m1;
+    pending->multipliers[0] = m0;
+    pending->multipliers[1] = m1;
+    pending->start[0] = part->start[0];
+    pending->start[1] = part->start[1];
     pending->sums = (const int32_t(*)[BLOCK_COLUMNS])sums;
     pending->row_sums = p->row_sums + i;
     pending->coefficients =
         l->layout.has_coefficients ? l->coefficients + part->column * sizeof(int32_t) : NULL;
     pending->levels = (uint8_t *)l->d->levels + (p->row + i) * l->n + part->column;
     pending->rows = rows;
-    pending->done = 0;
 }
 
 static void part_blocks(struct panel *p, const struct part *part)
@@ -276,8 +297,7 @@ static void part_blocks(struct panel *p, const struct part *part)
         b.a = (const uint8_t *)l->d->a + (p->row + i) * l->k + part->k;
         b.a_last = b.a_last ? p->a_last[i] : NULL;
         b.sums = p->sums + (alone ? turn : i); /* in turns: the ones before are pending */
-        b.start = part->first ? part->start : b.sums[0];
-        b.start_stride = part->first ? 0 : BLOCK_COLUMNS;
+        b.adds = !part->first;
         products(&b, &p->pending);
         if (part->last && part->packs)
             leave_block(p, part, i, rows, b.sums);
@@ -292,7 +312,7 @@ static void panel_columns(struct panel *p, size_t column)
     struct part part = {.column = column, .lines = column + LANES < l->n ? 2 : 1, .first = true};
     part.packs = can_pack(l, column, 2);
     for (size_t j = 0; j < part.lines; j++)
-        v_store(part.start + j * LANES, starting_sum(l, column + j * LANES));
+        part.start[j] = starting_sum(l, column + j * LANES);
     for (; part.k < l->k; part.k += p->inputs) {
         part.last = l->k - part.k <= p->inputs;
         part.count = part.last ? l->k - part.k : p->inputs;
@@ -326,7 +346,7 @@ static void dense_panels(const struct layer *l)
     p.inputs = (steps + parts - 1) / parts * STEP_K;
     p.shaped = 0;
     p.pending.n = l->n;
-    p.pending.rows = p.pending.done = 0;
+    p.pending.rows = 0;
     if (l->d->levels)
         p.pending.packer = make_packer(l->d->quantizer);
     for (p.row = 0; p.row < l->d->m; p.row += p.rows, panels--) {
@@ -334,8 +354,7 @@ static void dense_panels(const struct layer *l)
         panel_rows(&p);
         for (size_t column = l->column; column < l->end; column += BLOCK_COLUMNS)
             panel_columns(&p, column);
-        while (p.pending.done < p.pending.rows)
-            put_pair(&p.pending);
+        put_pending(&p.pending);
     }
     _tile_release(); /* a thread with empty tiles is cheaper to switch */
 }
