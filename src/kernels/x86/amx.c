@@ -1,7 +1,7 @@
-/* AVX-512 with AMX (Sapphire Rapids and later): tiles of 16 rows x 64 bytes, multiplied by tdpbusd and
- * tdpbssd. Weights are packed as avx512vnni packs them: 16 lines of a strip are a tile, 64 inputs of
- * 16 outputs. Activations are read where they are, signed or not. What avx512vnni does as well or
- * better is left to it: few rows, signs, levels that do not fit bytes. */
+/* AVX-512 with AMX (Sapphire Rapids and later): tiles of 16 rows x 64 bytes, multiplied by tdpbusd
+ * and tdpbssd. Weights are packed as avx512vnni packs them: 16 lines of a strip are a tile, 64
+ * inputs of 16 outputs. Activations are read where they are, signed or not. What avx512vnni does as
+ * well or better is left to it: few rows, signs, levels that do not fit bytes. */
 #include "kernels/x86/zmm.h"
 
 #include "kernels/x86/detect.h"
@@ -9,13 +9,14 @@
 #include "kernels/x86/unpack.h"
 
 #define MIN_ROWS      12
-#define STEP_K        ((size_t)64)                     /* inputs of a tile */
-#define STEP_LINES    (STEP_K / 4)                     /* of weights */
-#define BLOCK_ROWS    ((size_t)32)                     /* 2 x 2 tiles of sums */
+#define STEP_K        ((size_t)64) /* inputs of a tile */
+#define STEP_LINES    (STEP_K / 4) /* of weights */
+#define BLOCK_ROWS    ((size_t)32) /* 2 x 2 tiles of sums */
 #define BLOCK_COLUMNS ((size_t)2 * LANES)
-#define PANEL_ROWS    ((size_t)256)                    /* that share weights in the inner caches */
-#define PANEL_K       ((size_t)4096)                   /* inputs that are summed in one go */
-#define UNPACKED_K    ((size_t)1024)                   /* the same of weights under 8 bits */
+#define PANEL_ROWS    ((size_t)256)   /* that share weights in the inner caches */
+#define NEAR_WEIGHTS  ((size_t)32768) /* bytes times BLOCK_COLUMNS: of weights in the L2 cache */
+#define PANEL_K       ((size_t)4096)  /* inputs that are summed in one go */
+#define UNPACKED_K    ((size_t)1024)  /* the same of weights under 8 bits */
 
 _Static_assert(HT_KERNEL_COLUMN_STEP % (8 * LANES) == 0, "threads share no strip");
 
@@ -99,12 +100,13 @@ static void put_pending(struct pending *p)
 struct block {
     const uint8_t *a; /* rows at a distance of `stride`, first of which are in the first tiles */
     size_t stride, first;
-    const uint8_t *w[2];      /* lines of bytes */
-    size_t steps;             /* of STEP_K whole inputs, */
-    const uint8_t *a_last;    /* and the last inputs with zeros after them, STEP_K a row; or NULL */
+    const uint8_t *w[2];   /* lines of bytes */
+    size_t steps;          /* of STEP_K whole inputs, */
+    const uint8_t *a_last; /* and the last inputs with zeros after them, or NULL */
+    size_t last_stride;
     const uint8_t *w_last[2];
     int32_t (*sums)[BLOCK_COLUMNS];
-    bool adds;                /* to what is in sums */
+    bool adds; /* to what is in sums */
 };
 
 HT_INLINE void block_step(bool a_signed, size_t lines, const uint8_t *a0, const uint8_t *a1,
@@ -144,9 +146,11 @@ HT_INLINE void block_products(bool a_signed, size_t lines, const struct block *b
     finish_stores();
     if (b.adds) {
         _tile_loadd(0, b.sums[0], sizeof b.sums[0]);
-        _tile_loadd(1, b.sums[0] + LANES, sizeof b.sums[0]);
         _tile_loadd(2, sums[0], sizeof sums[0]);
-        _tile_loadd(3, sums[0] + LANES, sizeof sums[0]);
+        if (lines > 1) {
+            _tile_loadd(1, b.sums[0] + LANES, sizeof b.sums[0]);
+            _tile_loadd(3, sums[0] + LANES, sizeof sums[0]);
+        }
     } else {
         _tile_zero(0);
         _tile_zero(1);
@@ -161,8 +165,8 @@ HT_INLINE void block_products(bool a_signed, size_t lines, const struct block *b
             put_pair(&p, done);
     }
     if (b.a_last)
-        block_step(a_signed, lines, b.a_last, b.a_last + b.first * STEP_K, STEP_K, b.w_last[0],
-                   b.w_last[1]);
+        block_step(a_signed, lines, b.a_last, b.a_last + b.first * b.last_stride, b.last_stride,
+                   b.w_last[0], b.w_last[1]);
     for (; done < p.rows; done += 2)
         put_pair(&p, done);
     pending->rows = 0;
@@ -194,15 +198,22 @@ static const block_function block_functions[2][2] = {{unsigned_line, unsigned_li
 
 struct panel {
     _Alignas(64) int32_t sums[PANEL_ROWS][BLOCK_COLUMNS]; /* of all rows if inputs are in parts */
-    uint8_t weights[2][UNPACKED_K * LANES];
+    union {
+        uint8_t weights[2][UNPACKED_K * LANES]; /* unpacked */
+        uint8_t copy[2 * UNPACKED_K * LANES];   /* of activations, rows padded to whole steps */
+    };
     uint8_t w_last[2][STEP_LINES * LINE];
     uint8_t a_last[PANEL_ROWS][STEP_K]; /* inputs after the last whole step */
     int32_t row_sums[PANEL_ROWS];
     const struct layer *l;
     size_t row, rows;
-    size_t height;       /* rows of its blocks, the last one may have less */
-    size_t shaped;       /* rows of a block that tiles have the shapes for */
-    size_t inputs;       /* of a part */
+    const uint8_t *a; /* its rows, */
+    size_t stride;    /* at this distance */
+    bool copied;
+    size_t height; /* rows of its blocks, the last one may have less */
+    size_t turn;   /* which half of sums' first rows the next block gets */
+    size_t shaped; /* rows of a block that tiles have the shapes for */
+    size_t inputs; /* of a part */
     struct pending pending;
 };
 
@@ -215,12 +226,26 @@ struct part {
     vint start[2]; /* to be added to the sums */
 };
 
-/* Weights of a part: as they lie, or unpacked; those after the last whole step with zeros. */
+/* Weights after the last whole step. Zeros of activations meet what follows them, if anything does.
+ */
+static const uint8_t *last_weights(const struct layer *l, const uint8_t *from, size_t lines,
+                                   uint8_t *copy)
+{
+    const size_t strips = (l->n + LANES - 1) / LANES;
+    const uint8_t *end = l->lines + strips * l->k4 * LINE;
+    if (l->planes == 1 && (size_t)(end - from) >= STEP_LINES * LINE)
+        return from;
+    memcpy(copy, from, lines * LINE);
+    memset(copy + lines * LINE, 0, (STEP_LINES - lines) * LINE);
+    return copy;
+}
+
+/* Weights of a part: as they lie, or unpacked. */
 static void part_weights(struct panel *p, const struct part *part, struct block *b)
 {
     const struct layer *l = p->l;
     const size_t line = part->column / LANES, whole = b->steps * STEP_LINES * LINE;
-    const size_t groups = (part->count + 3) / 4, rest = groups * LINE - whole;
+    const size_t groups = (part->count + 3) / 4;
     const uint8_t *lines = l->lines + (line / l->planes * l->k4 + part->k / 4) * LINE;
     b->w[0] = lines;
     b->w[1] = part->lines > 1 ? lines + l->k4 * LINE : lines;
@@ -229,13 +254,9 @@ static void part_weights(struct panel *p, const struct part *part, struct block 
         b->w[0] = p->weights[0];
         b->w[1] = p->weights[1];
     }
-    for (size_t i = 0; i < 2; i++) {
-        b->w_last[i] = p->w_last[i];
-        if (!b->a_last)
-            continue;
-        memcpy(p->w_last[i], b->w[i] + whole, rest);
-        memset(p->w_last[i] + rest, 0, sizeof p->w_last[i] - rest);
-    }
+    for (size_t i = 0; i < 2 && b->a_last; i++)
+        b->w_last[i] =
+            last_weights(l, b->w[i] + whole, groups - b->steps * STEP_LINES, p->w_last[i]);
 }
 
 /* What has to be done at once: sums, floats, and levels that need the slower way. */
@@ -283,26 +304,32 @@ static void part_blocks(struct panel *p, const struct part *part)
     const struct layer *l = p->l;
     const bool alone = part->first && part->last;
     const block_function products = block_functions[l->d->a_signed][part->lines > 1];
-    struct block b = {.stride = l->k, .steps = part->count / STEP_K};
+    struct block b = {.stride = p->stride, .steps = part->count / STEP_K, .adds = !part->first};
+    const size_t whole = part->k + b.steps * STEP_K;
+    b.last_stride = p->copied ? p->stride : STEP_K;
     if (part->count % STEP_K)
-        b.a_last = p->a_last[0];
+        b.a_last = p->copied ? p->a + whole : p->a_last[0];
     part_weights(p, part, &b);
-    size_t turn = 0;
-    for (size_t i = 0; i < p->rows; i += p->height, turn ^= BLOCK_ROWS) {
+    for (size_t i = 0; i < p->rows; i += p->height) {
         const size_t rows = p->rows - i < p->height ? p->rows - i : p->height;
         b.first = (rows + 1) / 2;
         if (p->shaped != rows)
             shape_tiles(b.first, rows - b.first);
         p->shaped = rows;
-        b.a = (const uint8_t *)l->d->a + (p->row + i) * l->k + part->k;
-        b.a_last = b.a_last ? p->a_last[i] : NULL;
-        b.sums = p->sums + (alone ? turn : i); /* in turns: the ones before are pending */
-        b.adds = !part->first;
+        b.a = p->a + i * p->stride + part->k;
+        if (alone) { /* in turns: the ones before are pending */
+            b.sums = p->sums + p->turn;
+            p->turn ^= BLOCK_ROWS;
+        } else {
+            b.sums = p->sums + i;
+        }
         products(&b, &p->pending);
         if (part->last && part->packs)
             leave_block(p, part, i, rows, b.sums);
         else if (part->last)
             put_block(p, part, i, rows, b.sums);
+        if (b.a_last)
+            b.a_last += p->height * b.last_stride;
     }
 }
 
@@ -321,41 +348,65 @@ static void panel_columns(struct panel *p, size_t column)
     }
 }
 
+/* Do copies of rows pay? Where tiles would be read across the hardware's lines, many times. */
+static bool copies_rows(const struct panel *p)
+{
+    const struct layer *l = p->l;
+    const size_t padded = (l->k + STEP_K - 1) / STEP_K * STEP_K;
+    return l->planes == 1 && ((uintptr_t)l->d->a | l->k) % STEP_K &&
+           p->rows * padded <= sizeof p->copy && l->end - l->column > 2 * BLOCK_COLUMNS;
+}
+
 /* What depends on the rows alone. */
 static void panel_rows(struct panel *p)
 {
     const struct layer *l = p->l;
-    const size_t rest = l->k % STEP_K, blocks = (p->rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    const size_t whole = l->k / STEP_K * STEP_K, rest = l->k - whole;
+    const size_t blocks = (p->rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
     const uint8_t *a = (const uint8_t *)l->d->a + p->row * l->k;
     p->height = (p->rows + blocks - 1) / blocks;
-    for (size_t i = 0; i < p->rows && rest; i++) {
-        memset(p->a_last[i], 0, STEP_K);
-        copy_activations(p->a_last[i], a + (i + 1) * l->k - rest, rest, false);
+    p->copied = copies_rows(p);
+    p->a = p->copied ? p->copy : a;
+    p->stride = p->copied ? whole + (rest ? STEP_K : 0) : l->k;
+    for (size_t i = 0; i < p->rows && (rest || p->copied); i++, a += l->k) {
+        uint8_t *last = p->copied ? p->copy + i * p->stride + whole : p->a_last[i];
+        if (p->copied)
+            copy_activations(last - whole, a, whole, false);
+        if (rest)
+            memset(last, 0, STEP_K);
+        copy_activations(last, a + whole, rest, false);
     }
     for (size_t i = 0; i < p->rows && l->layout.has_coefficients; i++)
         p->row_sums[i] = (int32_t)layer_row_sum(l, p->row + i);
 }
 
-static void dense_panels(const struct layer *l)
+/* Rows of a panel at most, and outputs that it is multiplied with before the next one: what is read
+ * again and again stays in the inner caches. */
+static void dense_panels(const struct layer *l, size_t most_rows, size_t most_columns)
 {
     struct panel p;
     const size_t most = l->planes > 1 ? UNPACKED_K : PANEL_K;
     const size_t steps = (l->k + STEP_K - 1) / STEP_K, parts = (l->k + most - 1) / most;
-    size_t panels = (l->d->m + PANEL_ROWS - 1) / PANEL_ROWS;
     p.l = l;
     p.inputs = (steps + parts - 1) / parts * STEP_K;
-    p.shaped = 0;
+    p.shaped = p.turn = 0;
     p.pending.n = l->n;
     p.pending.rows = 0;
     if (l->d->levels)
         p.pending.packer = make_packer(l->d->quantizer);
-    for (p.row = 0; p.row < l->d->m; p.row += p.rows, panels--) {
-        p.rows = (l->d->m - p.row + panels - 1) / panels;
-        panel_rows(&p);
-        for (size_t column = l->column; column < l->end; column += BLOCK_COLUMNS)
-            panel_columns(&p, column);
-        put_pending(&p.pending);
+    for (size_t first = l->column; first < l->end; first += most_columns) {
+        const size_t end = l->end - first < most_columns ? l->end : first + most_columns;
+        size_t panels = (l->d->m + most_rows - 1) / most_rows;
+        for (p.row = 0; p.row < l->d->m; p.row += p.rows, panels--) {
+            p.rows = (l->d->m - p.row + panels - 1) / panels;
+            panel_rows(&p);
+            for (size_t column = first; column < end; column += BLOCK_COLUMNS)
+                panel_columns(&p, column);
+            if (l->layout.has_coefficients) /* with the sums of these rows */
+                put_pending(&p.pending);
+        }
     }
+    put_pending(&p.pending);
     _tile_release(); /* a thread with empty tiles is cheaper to switch */
 }
 
@@ -374,7 +425,10 @@ static void dense(const struct ht_kernel_dense *d)
         return;
     }
     l.flipped = false; /* signed bytes are multiplied as they are */
-    dense_panels(&l);
+    if (l.planes == 1 && l.k <= PANEL_K)
+        dense_panels(&l, BLOCK_ROWS, (NEAR_WEIGHTS / l.k + 1) * BLOCK_COLUMNS);
+    else
+        dense_panels(&l, PANEL_ROWS, l.n);
 }
 
 #define PEAK_SUMS 6
