@@ -13,10 +13,9 @@
 #define STEP_LINES    (STEP_K / 4) /* of weights */
 #define BLOCK_ROWS    ((size_t)32) /* 2 x 2 tiles of sums */
 #define BLOCK_COLUMNS ((size_t)2 * LANES)
-#define PANEL_ROWS    ((size_t)256)   /* that share weights in the inner caches */
-#define NEAR_WEIGHTS  ((size_t)32768) /* bytes times BLOCK_COLUMNS: of weights in the L2 cache */
-#define PANEL_K       ((size_t)4096)  /* inputs that are summed in one go */
-#define UNPACKED_K    ((size_t)1024)  /* the same of weights under 8 bits */
+#define PANEL_ROWS    ((size_t)256)  /* that share weights in the inner caches */
+#define PANEL_K       ((size_t)4096) /* inputs that are summed in one go */
+#define UNPACKED_K    ((size_t)1024) /* the same of weights under 8 bits */
 
 _Static_assert(HT_KERNEL_COLUMN_STEP % (8 * LANES) == 0, "threads share no strip");
 
@@ -65,17 +64,23 @@ struct pending {
     size_t n, rows;
 };
 
-/* Rows i and i + 1; of an odd number, the last one twice. */
-HT_INLINE void put_pair(const struct pending *p, size_t i)
+/* What a layer needs on the way; known when compiling. */
+enum way {
+    PLAIN,    /* levels are 0..255 */
+    CLAMPED,  /* to fewer, or moved */
+    CORRECTED /* by zero points too */
+};
+
+/* Rows i and other. */
+HT_INLINE void put_pair(enum way way, const struct pending *p, size_t i, size_t other)
 {
-    const size_t other = i + (i + 1 < p->rows);
     const vfloat multipliers[4] = {p->multipliers[0], p->multipliers[1], p->multipliers[0],
                                    p->multipliers[1]};
     vint sums[4] = {v_add(v_load(p->sums[i]), p->start[0]),
                     v_add(v_load(p->sums[i] + LANES), p->start[1]),
                     v_add(v_load(p->sums[other]), p->start[0]),
                     v_add(v_load(p->sums[other] + LANES), p->start[1])};
-    if (p->coefficients) {
+    if (way == CORRECTED) {
         const vint c0 = v_load(p->coefficients), c1 = v_load(p->coefficients + LINE);
         const vint a0 = v_splat(p->row_sums[i]), a1 = v_splat(p->row_sums[other]);
         sums[0] = v_add(sums[0], v_mul(c0, a0));
@@ -83,16 +88,8 @@ HT_INLINE void put_pair(const struct pending *p, size_t i)
         sums[2] = v_add(sums[2], v_mul(c0, a1));
         sums[3] = v_add(sums[3], v_mul(c1, a1));
     }
-    const vint levels = p->packer.plain ? pack_sums(&p->packer, true, sums, multipliers)
-                                        : pack_sums(&p->packer, false, sums, multipliers);
-    v_store_halves(p->levels + i * p->n, p->levels + other * p->n, levels);
-}
-
-static void put_pending(struct pending *p)
-{
-    for (size_t i = 0; i < p->rows; i += 2)
-        put_pair(p, i);
-    p->rows = 0;
+    v_store_halves(p->levels + i * p->n, p->levels + other * p->n,
+                   pack_sums(&p->packer, way == PLAIN, sums, multipliers));
 }
 
 /* --- the products of a block: at most BLOCK_ROWS x BLOCK_COLUMNS --- */
@@ -134,13 +131,13 @@ HT_INLINE void block_step(bool a_signed, size_t lines, const uint8_t *a0, const 
 }
 
 /* Puts what is pending on the way, evenly, and all of it before the sums are stored. */
-HT_INLINE void block_products(bool a_signed, size_t lines, const struct block *block,
+HT_INLINE void block_products(bool a_signed, size_t lines, enum way way, const struct block *block,
                               struct pending *pending)
 {
     const struct block b = *block;     /* in registers: stores cannot */
     const struct pending p = *pending; /* change them */
     const size_t a_first = b.first * b.stride;
-    const size_t pairs = b.steps ? ((p.rows + 1) / 2 + b.steps - 1) / b.steps : 0;
+    const size_t a_pairs = b.steps ? (p.rows / 2 + b.steps - 1) / b.steps * 2 : 0;
     int32_t(*sums)[BLOCK_COLUMNS] = b.sums + b.first;
     size_t done = 0;
     finish_stores();
@@ -161,14 +158,16 @@ HT_INLINE void block_products(bool a_signed, size_t lines, const struct block *b
         const uint8_t *a = b.a + i * STEP_K;
         const size_t at = i * STEP_LINES * LINE;
         block_step(a_signed, lines, a, a + a_first, b.stride, b.w[0] + at, b.w[1] + at);
-        for (size_t j = 0; j < pairs && done < p.rows; j++, done += 2)
-            put_pair(&p, done);
+        for (const size_t end = done + a_pairs; done < end && done + 1 < p.rows; done += 2)
+            put_pair(way, &p, done, done + 1);
     }
     if (b.a_last)
         block_step(a_signed, lines, b.a_last, b.a_last + b.first * b.last_stride, b.last_stride,
                    b.w_last[0], b.w_last[1]);
-    for (; done < p.rows; done += 2)
-        put_pair(&p, done);
+    for (; done + 1 < p.rows; done += 2)
+        put_pair(way, &p, done, done + 1);
+    if (done < p.rows)
+        put_pair(way, &p, done, done);
     pending->rows = 0;
     _tile_stored(0, b.sums[0], sizeof b.sums[0]);
     _tile_stored(2, sums[0], sizeof sums[0]);
@@ -180,27 +179,65 @@ HT_INLINE void block_products(bool a_signed, size_t lines, const struct block *b
 
 typedef void (*block_function)(const struct block *b, struct pending *pending);
 
-#define BLOCK(name, a_signed, lines)                                                               \
+#define BLOCK(name, a_signed, lines, way)                                                          \
     static void name(const struct block *b, struct pending *pending)                               \
     {                                                                                              \
-        block_products(a_signed, lines, b, pending);                                               \
+        block_products(a_signed, lines, way, b, pending);                                          \
     }
-BLOCK(unsigned_line, false, 1)
-BLOCK(unsigned_lines, false, 2)
-BLOCK(signed_line, true, 1)
-BLOCK(signed_lines, true, 2)
+BLOCK(unsigned_line_plain, false, 1, PLAIN)
+BLOCK(unsigned_line_clamped, false, 1, CLAMPED)
+BLOCK(unsigned_line_corrected, false, 1, CORRECTED)
+BLOCK(unsigned_lines_plain, false, 2, PLAIN)
+BLOCK(unsigned_lines_clamped, false, 2, CLAMPED)
+BLOCK(unsigned_lines_corrected, false, 2, CORRECTED)
+BLOCK(signed_line_plain, true, 1, PLAIN)
+BLOCK(signed_line_clamped, true, 1, CLAMPED)
+BLOCK(signed_line_corrected, true, 1, CORRECTED)
+BLOCK(signed_lines_plain, true, 2, PLAIN)
+BLOCK(signed_lines_clamped, true, 2, CLAMPED)
+BLOCK(signed_lines_corrected, true, 2, CORRECTED)
 #undef BLOCK
 
-static const block_function block_functions[2][2] = {{unsigned_line, unsigned_lines},
-                                                     {signed_line, signed_lines}};
+static const block_function block_functions[2][2][3] = {
+    {{unsigned_line_plain, unsigned_line_clamped, unsigned_line_corrected},
+     {unsigned_lines_plain, unsigned_lines_clamped, unsigned_lines_corrected}},
+    {{signed_line_plain, signed_line_clamped, signed_line_corrected},
+     {signed_lines_plain, signed_lines_clamped, signed_lines_corrected}}};
+
+static enum way find_way(const struct pending *p)
+{
+    return p->coefficients ? CORRECTED : p->packer.plain ? PLAIN : CLAMPED;
+}
+
+static void put_pending(struct pending *p)
+{
+    for (size_t i = 0; i < p->rows; i += 2) {
+        const size_t other = i + (i + 1 < p->rows);
+        if (p->coefficients)
+            put_pair(CORRECTED, p, i, other);
+        else
+            put_pair(CLAMPED, p, i, other);
+    }
+    p->rows = 0;
+}
 
 /* --- panels: rows that share what is made of the weights --- */
 
+/* Where the sums of all its rows are kept: inputs in parts, or weights unpacked. */
+struct panel_parts {
+    int32_t sums[PANEL_ROWS][BLOCK_COLUMNS];
+    uint8_t weights[2][UNPACKED_K * LANES];
+};
+
+struct panel_copy {
+    int32_t sums[2 * BLOCK_ROWS][BLOCK_COLUMNS];
+    uint8_t rows[sizeof(struct panel_parts) - 2 * BLOCK_ROWS * BLOCK_COLUMNS * sizeof(int32_t)];
+};
+
 struct panel {
-    _Alignas(64) int32_t sums[PANEL_ROWS][BLOCK_COLUMNS]; /* of all rows if inputs are in parts */
-    union {
-        uint8_t weights[2][UNPACKED_K * LANES]; /* unpacked */
-        uint8_t copy[2 * UNPACKED_K * LANES];   /* of activations, rows padded to whole steps */
+    _Alignas(64) union {
+        struct panel_parts parts;
+        struct panel_copy copy; /* of activations, rows padded to whole steps */
     };
     uint8_t w_last[2][STEP_LINES * LINE];
     uint8_t a_last[PANEL_ROWS][STEP_K]; /* inputs after the last whole step */
@@ -250,9 +287,9 @@ static void part_weights(struct panel *p, const struct part *part, struct block 
     b->w[0] = lines;
     b->w[1] = part->lines > 1 ? lines + l->k4 * LINE : lines;
     if (l->planes > 1) {
-        unpack_planes(l, lines, line % l->planes, groups, p->weights[0], p->weights[1]);
-        b->w[0] = p->weights[0];
-        b->w[1] = p->weights[1];
+        unpack_planes(l, lines, line % l->planes, groups, p->parts.weights[0], p->parts.weights[1]);
+        b->w[0] = p->parts.weights[0];
+        b->w[1] = p->parts.weights[1];
     }
     for (size_t i = 0; i < 2 && b->a_last; i++)
         b->w_last[i] =
@@ -293,8 +330,8 @@ static void leave_block(struct panel *p, const struct part *part, size_t i, size
     pending->start[1] = part->start[1];
     pending->sums = (const int32_t(*)[BLOCK_COLUMNS])sums;
     pending->row_sums = p->row_sums + i;
-    pending->coefficients =
-        l->layout.has_coefficients ? l->coefficients + part->column * sizeof(int32_t) : NULL;
+    if (pending->coefficients)
+        pending->coefficients = l->coefficients + part->column * sizeof(int32_t);
     pending->levels = (uint8_t *)l->d->levels + (p->row + i) * l->n + part->column;
     pending->rows = rows;
 }
@@ -303,7 +340,8 @@ static void part_blocks(struct panel *p, const struct part *part)
 {
     const struct layer *l = p->l;
     const bool alone = part->first && part->last;
-    const block_function products = block_functions[l->d->a_signed][part->lines > 1];
+    const block_function products =
+        block_functions[l->d->a_signed][part->lines > 1][find_way(&p->pending)];
     struct block b = {.stride = p->stride, .steps = part->count / STEP_K, .adds = !part->first};
     const size_t whole = part->k + b.steps * STEP_K;
     b.last_stride = p->copied ? p->stride : STEP_K;
@@ -318,10 +356,10 @@ static void part_blocks(struct panel *p, const struct part *part)
         p->shaped = rows;
         b.a = p->a + i * p->stride + part->k;
         if (alone) { /* in turns: the ones before are pending */
-            b.sums = p->sums + p->turn;
+            b.sums = p->parts.sums + p->turn;
             p->turn ^= BLOCK_ROWS;
         } else {
-            b.sums = p->sums + i;
+            b.sums = p->parts.sums + i;
         }
         products(&b, &p->pending);
         if (part->last && part->packs)
@@ -348,13 +386,15 @@ static void panel_columns(struct panel *p, size_t column)
     }
 }
 
-/* Do copies of rows pay? Where tiles would be read across the hardware's lines, many times. */
-static bool copies_rows(const struct panel *p)
+/* How many rows a copy holds where copies pay, else 0: where tiles would be read across the
+ * hardware's lines, many times. */
+static size_t copied_rows(const struct layer *l)
 {
-    const struct layer *l = p->l;
     const size_t padded = (l->k + STEP_K - 1) / STEP_K * STEP_K;
-    return l->planes == 1 && ((uintptr_t)l->d->a | l->k) % STEP_K &&
-           p->rows * padded <= sizeof p->copy && l->end - l->column > 2 * BLOCK_COLUMNS;
+    const size_t rows = sizeof((struct panel_copy *)NULL)->rows / padded / BLOCK_ROWS * BLOCK_ROWS;
+    if (l->planes > 1 || ((uintptr_t)l->d->a | l->k) % STEP_K == 0)
+        return 0;
+    return l->end - l->column <= 2 * BLOCK_COLUMNS ? 0 : rows < PANEL_ROWS ? rows : PANEL_ROWS;
 }
 
 /* What depends on the rows alone. */
@@ -365,11 +405,10 @@ static void panel_rows(struct panel *p)
     const size_t blocks = (p->rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
     const uint8_t *a = (const uint8_t *)l->d->a + p->row * l->k;
     p->height = (p->rows + blocks - 1) / blocks;
-    p->copied = copies_rows(p);
-    p->a = p->copied ? p->copy : a;
+    p->a = p->copied ? p->copy.rows : a;
     p->stride = p->copied ? whole + (rest ? STEP_K : 0) : l->k;
     for (size_t i = 0; i < p->rows && (rest || p->copied); i++, a += l->k) {
-        uint8_t *last = p->copied ? p->copy + i * p->stride + whole : p->a_last[i];
+        uint8_t *last = p->copied ? p->copy.rows + i * p->stride + whole : p->a_last[i];
         if (p->copied)
             copy_activations(last - whole, a, whole, false);
         if (rest)
@@ -380,33 +419,29 @@ static void panel_rows(struct panel *p)
         p->row_sums[i] = (int32_t)layer_row_sum(l, p->row + i);
 }
 
-/* Rows of a panel at most, and outputs that it is multiplied with before the next one: what is read
- * again and again stays in the inner caches. */
-static void dense_panels(const struct layer *l, size_t most_rows, size_t most_columns)
+static void dense_panels(const struct layer *l)
 {
     struct panel p;
-    const size_t most = l->planes > 1 ? UNPACKED_K : PANEL_K;
+    const size_t most = l->planes > 1 ? UNPACKED_K : PANEL_K, copied = copied_rows(l);
     const size_t steps = (l->k + STEP_K - 1) / STEP_K, parts = (l->k + most - 1) / most;
+    const size_t rows = copied ? copied : PANEL_ROWS;
+    size_t panels = (l->d->m + rows - 1) / rows;
     p.l = l;
+    p.copied = copied > 0;
     p.inputs = (steps + parts - 1) / parts * STEP_K;
     p.shaped = p.turn = 0;
-    p.pending.n = l->n;
-    p.pending.rows = 0;
+    p.pending = (struct pending){.n = l->n};
+    if (l->layout.has_coefficients)
+        p.pending.coefficients = l->coefficients;
     if (l->d->levels)
         p.pending.packer = make_packer(l->d->quantizer);
-    for (size_t first = l->column; first < l->end; first += most_columns) {
-        const size_t end = l->end - first < most_columns ? l->end : first + most_columns;
-        size_t panels = (l->d->m + most_rows - 1) / most_rows;
-        for (p.row = 0; p.row < l->d->m; p.row += p.rows, panels--) {
-            p.rows = (l->d->m - p.row + panels - 1) / panels;
-            panel_rows(&p);
-            for (size_t column = first; column < end; column += BLOCK_COLUMNS)
-                panel_columns(&p, column);
-            if (l->layout.has_coefficients) /* with the sums of these rows */
-                put_pending(&p.pending);
-        }
+    for (p.row = 0; p.row < l->d->m; p.row += p.rows, panels--) {
+        p.rows = (l->d->m - p.row + panels - 1) / panels;
+        panel_rows(&p);
+        for (size_t column = l->column; column < l->end; column += BLOCK_COLUMNS)
+            panel_columns(&p, column);
+        put_pending(&p.pending); /* these rows' sums of activations end here */
     }
-    put_pending(&p.pending);
     _tile_release(); /* a thread with empty tiles is cheaper to switch */
 }
 
@@ -425,10 +460,7 @@ static void dense(const struct ht_kernel_dense *d)
         return;
     }
     l.flipped = false; /* signed bytes are multiplied as they are */
-    if (l.planes == 1 && l.k <= PANEL_K)
-        dense_panels(&l, BLOCK_ROWS, (NEAR_WEIGHTS / l.k + 1) * BLOCK_COLUMNS);
-    else
-        dense_panels(&l, PANEL_ROWS, l.n);
+    dense_panels(&l);
 }
 
 #define PEAK_SUMS 6
