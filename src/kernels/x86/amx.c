@@ -8,7 +8,8 @@
 #include "kernels/x86/layer.h"
 #include "kernels/x86/unpack.h"
 
-#define MIN_ROWS      12
+#define MIN_ROWS      4 /* that are faster in tiles; more where weights need unpacking */
+#define MIN_UNPACKED  8
 #define STEP_K        ((size_t)64) /* inputs of a tile */
 #define STEP_LINES    (STEP_K / 4) /* of weights */
 #define BLOCK_ROWS    ((size_t)32) /* 2 x 2 tiles of sums */
@@ -25,9 +26,7 @@ HT_INLINE void finish_stores(void)
     __asm__ volatile("" ::: "memory");
 }
 
-/* --- the shapes of tiles --- */
-
-enum { SUMS_00, SUMS_01, SUMS_10, SUMS_11, A_0, A_1, W_0, W_1 }; /* tile registers */
+/* --- the shapes of tiles: 0..3 are sums, 4 and 5 activations, 6 and 7 weights --- */
 
 /* What ldtilecfg reads (Intel SDM, volume 1, 18.2). */
 struct tile_shapes {
@@ -455,7 +454,7 @@ static void dense(const struct ht_kernel_dense *d)
         return;
     }
     layer_init(&l, d);
-    if (l.layout.reference || l.layout.binary) {
+    if (l.layout.reference || l.layout.binary || (l.planes > 1 && d->m < MIN_UNPACKED)) {
         ht_x86_dense_avx512vnni(d);
         return;
     }
@@ -465,10 +464,17 @@ static void dense(const struct ht_kernel_dense *d)
 
 #define PEAK_SUMS 6
 
-/* tdpbusd alone, of tiles of zeros. */
+/* tdpbusd alone. Of numbers as they come: of zeros it takes less power, and the clock is faster. */
 static uint64_t peak(uint64_t rounds)
 {
+    uint8_t bytes[2][STEP_LINES * LINE];
+    uint32_t random = 1;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i / sizeof bytes[0]][i % sizeof bytes[0]] =
+            (uint8_t)((random = random * 1664525u + 1013904223u) >> 24);
     shape_tiles(STEP_LINES, STEP_LINES);
+    _tile_loadd(6, bytes[0], STEP_K);
+    _tile_loadd(7, bytes[1], STEP_K);
     for (uint64_t r = 0; r < rounds; r++) {
         _tile_dpbusd(0, 6, 7);
         _tile_dpbusd(1, 6, 7);

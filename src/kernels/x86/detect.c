@@ -69,8 +69,8 @@ bool ht_x86_has_avx512vpopcntdq(void)
     return (cpuid(7, 0).c & LEAF7_ECX_AVX512VPOPCNTDQ) != 0;
 }
 
-/* Linux saves tiles only for processes that have asked for it (Documentation/arch/x86/xstate.rst): a
- * permission of the process, for all its threads, also those that run already, and for what it
+/* Linux saves tiles only for processes that have asked for it (Documentation/arch/x86/xstate.rst):
+ * a permission of the process, for all its threads, also those that run already, and for what it
  * forks. Asking again is cheap. Refused when a thread's alternate signal stack is too small for
  * them. */
 static bool may_use_tiles(void)
