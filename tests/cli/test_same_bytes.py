@@ -18,7 +18,8 @@ def outcome(name, isa=None, threads=1):
 def check(name, layers, quant, train="{epochs: 2, batch: 50}"):
     experiment(name, "pics.yaml", layers, quant=quant, train=train, dataset="validation: 40")
     first = outcome(name, "c")
-    ways = [(isa, 1) for isa in ("avx2", "avxvnni", "avx512vnni")] + [(None, 2), (None, 3), ("c", 2)]
+    ways = [(isa, 1) for isa in ("avx2", "avxvnni", "avx512vnni", "amx")]
+    ways += [(None, 2), (None, 3), ("c", 2)]
     assert len(first) >= 2
     for isa, threads in ways:
         got = outcome(name, isa, threads)
