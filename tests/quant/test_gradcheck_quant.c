@@ -35,8 +35,8 @@ static struct ht_quantizer make_quantizer(size_t grid, const char *range, const 
     struct ht_quantizer q;
     struct ht_error err = {0};
     struct ht_quantizer_spec spec = {
-        grids[grid].grid, range,       estimator, grids[grid].floor ? "floor" : "nearest_even",
-        grids[grid].bits, per_channel, 0.1};
+        grids[grid].grid, range,       estimator,      grids[grid].floor ? "floor" : "nearest_even",
+        grids[grid].bits, per_channel, .momentum = 0.1};
     ASSERT_OK(ht_quantizer_init(&q, &spec, of_weights, rows, &err), err);
     q.scale_gradient_factor = 1;
     return q;

@@ -267,14 +267,14 @@ Test(quantizer, refusals)
         bool of_weights;
         const char *says;
     } table[] = {
-        {{"narow", "min_max", "ste", "nearest_even", 4, 0, 0.1}, true, "narow"},
-        {{"narrow", "minmax", "ste", "nearest_even", 4, 0, 0.1}, true, "minmax"},
-        {{"narrow", "min_max", "st", "nearest_even", 4, 0, 0.1}, true, "st"},
-        {{"narrow", "min_max", "ste", "nearest", 4, 0, 0.1}, true, "nearest"},
-        {{"narrow", "min_max", "ste", "nearest_even", 9, 0, 0.1}, true, "9"},
-        {{"binary", "min_max", "ste", "floor", 1, 0, 0.1}, true, "floor"},
-        {{"zero_free", "min_max", "ste", "floor", 3, 0, 0.1}, false, "floor"},
-        {{"full", "min_max", "ste", "nearest_even", 8, 0, 0.1}, true, "-128"},
+        {{"narow", "min_max", "ste", "nearest_even", 4, 0, .momentum = 0.1}, true, "narow"},
+        {{"narrow", "minmax", "ste", "nearest_even", 4, 0, .momentum = 0.1}, true, "minmax"},
+        {{"narrow", "min_max", "st", "nearest_even", 4, 0, .momentum = 0.1}, true, "st"},
+        {{"narrow", "min_max", "ste", "nearest", 4, 0, .momentum = 0.1}, true, "nearest"},
+        {{"narrow", "min_max", "ste", "nearest_even", 9, 0, .momentum = 0.1}, true, "9"},
+        {{"binary", "min_max", "ste", "floor", 1, 0, .momentum = 0.1}, true, "floor"},
+        {{"zero_free", "min_max", "ste", "floor", 3, 0, .momentum = 0.1}, false, "floor"},
+        {{"full", "min_max", "ste", "nearest_even", 8, 0, .momentum = 0.1}, true, "-128"},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct ht_quantizer q;
