@@ -156,6 +156,8 @@ enum ht_status ht_qmodel_lower(struct ht_qmodel **ret, const struct ht_model *mo
     struct ht_qmodel *q = ht_qmodel_create(model->n_blocks);
     if (!q)
         return ht_fail_memory(err);
+    struct ht_quantizer input = model->input; /* the same scales */
+    ht_quantizer_refresh(&input, HT_MODE_EVAL);
     q->input.features = model->inputs;
     q->outputs = model->outputs;
     enum ht_status status =

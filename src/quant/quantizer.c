@@ -154,9 +154,10 @@ struct ht_rounder ht_quantizer_rounder(const struct ht_quantizer *q, size_t chan
 {
     if (q->grid.step == 0) {
         struct ht_rounder table = ht_rounder_of_table(&q->grid);
-        if (q->threshold) { /* -1, 0, 1: its own threshold, not the midpoint */
-            table.threshold[1] = q->threshold[channel] / q->effective[channel];
-            table.threshold[0] = -table.threshold[1];
+        if (q->threshold) { /* 0 where |u| <= threshold, which is not the midpoint */
+            const ht_real u = q->threshold[channel] / q->effective[channel];
+            table.threshold[0] = ht_nextafter(-u, -INFINITY);
+            table.threshold[1] = u;
         }
         return table;
     }
