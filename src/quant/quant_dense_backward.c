@@ -14,7 +14,7 @@ struct work {
     ht_real *row_sums;   /* [B] of the output scale's gradient */
     ht_real *x;          /* [B, in]: levels - zero_point as floats */
     ht_real *w;          /* on kernels: for each part of the inputs a block of weights as floats */
-    ht_real *scale_sums; /* [out] of the weight scales' gradients, on kernels */
+    ht_real *scale_sums; /* [out, ht_fake_quant_sums] of the weight scales' gradients, on kernels */
 };
 
 static struct work workspace(struct ht_node *n, const struct ht_run *run)
@@ -30,7 +30,7 @@ static struct work workspace(struct ht_node *n, const struct ht_run *run)
         return k;
     }
     k.scale_sums = k.row_sums + n->rows;
-    k.x = k.scale_sums + w->rows;
+    k.x = k.scale_sums + w->rows * ht_fake_quant_sums(w);
     k.w = k.x + x->rows * x->cols;
     return k;
 }

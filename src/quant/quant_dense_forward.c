@@ -325,7 +325,7 @@ HT_VECTORIZED static void units_of_row(const struct work *k, size_t b)
 {
     const struct ht_node *n = k->n;
     const struct ht_quant_dense *s = ht_qd_spec(n);
-    const ht_real scale = s->out->scale[0];
+    const ht_real scale = s->out->effective[0];
     const ht_real lo = s->clamp_lo / scale, hi = s->clamp_hi / scale;
     const ht_real *value = k->value + b * n->cols, *multiplier = k->multiplier;
     ht_real *restrict units = ht_qd_units(n) + b * n->cols;
@@ -409,9 +409,10 @@ void ht_qd_forward(struct ht_node *n, const struct ht_run *run)
     }
     if (ht_quantizer_observes(q, run->mode))
         observe(&k);
-    n->scale[0] = q->scale[0];
+    ht_quantizer_refresh(q, run->mode);
+    n->scale[0] = q->effective[0];
     n->zero_point = (int)q->zero_point[0];
     for (size_t j = 0; j < n->cols; j++)
-        k.multiplier[j] = k.scale[j] / q->scale[0];
+        k.multiplier[j] = k.scale[j] / q->effective[0];
     for_rows(&k, requantize_rows);
 }

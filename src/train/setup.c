@@ -66,9 +66,10 @@ enum ht_status ht_setup_dataset(struct ht_dataset **ret, const struct ht_experim
 
 static struct ht_quantizer_spec quantizer_spec(const struct ht_quantizer_config *c)
 {
-    struct ht_quantizer_spec s = {c->grid,     c->range, c->estimator,
-                                  c->rounding, c->bits,  strcmp(c->granularity, "channel") == 0,
-                                  c->momentum};
+    struct ht_quantizer_spec s = {c->grid,      c->range,
+                                  c->estimator, c->rounding,
+                                  c->bits,      strcmp(c->granularity, "channel") == 0,
+                                  c->momentum,  strcmp(c->scale, "power_of_two") == 0};
     return s;
 }
 
