@@ -246,7 +246,7 @@ static void input_part(void *user, size_t part)
     struct ht_node *x = n->in[HT_QD_X];
     const size_t first = part * HT_QD_INPUTS, end = ht_qd_end(part, HT_QD_INPUTS, x->cols);
     const size_t stride = end - first;
-    ht_real *buffer = k->w + first * HT_QD_WEIGHTS;
+    ht_real *buffer = ht_qd_on_kernels(n) ? k->w + first * HT_QD_WEIGHTS : NULL;
     for (size_t j = 0; j < n->cols; j += HT_QD_WEIGHTS) {
         const size_t rows = ht_qd_end(j / HT_QD_WEIGHTS, HT_QD_WEIGHTS, n->cols) - j;
         const int8_t *levels = ht_node_levels(w);

@@ -40,7 +40,8 @@ static int last_form(const struct ht_trainer *t)
     return form_of_epoch(t, t->state.epoch > 0 ? t->state.epoch - 1 : 0);
 }
 
-/* Multiplications in a step from which on threads win more than it costs to wake them. */
+/* Multiplications in a step from which on threads win more than it costs to wake them: between h =
+ * 256 and 1024 of `halftone bench train`. */
 #define LARGE_STEP 2e8
 
 static double products_of_step(const struct ht_trainer *t)
@@ -51,18 +52,19 @@ static double products_of_step(const struct ht_trainer *t)
     return 3 * weights * (double)t->e->train.batch;
 }
 
-static enum ht_status need_pool(struct ht_trainer *t, struct ht_error *err)
+static enum ht_status make_pool(struct ht_trainer *t, struct ht_error *err)
 {
     unsigned threads;
+    const unsigned wanted = (unsigned)t->e->run.threads;
     enum ht_status status = ht_run_threads(&threads, err);
-    if (status == HT_OK && t->e->run.threads > 1 && !ht_blas_thread_safe())
+    if (status == HT_OK && wanted > 1 && !ht_blas_thread_safe())
         return ht_fail(err, HT_ERR_CONFIG,
                        "run.threads %d: the OpenBLAS of this system is built for one thread and "
                        "would give wrong results on several; install another one (Debian: "
                        "libopenblas0-pthread), or use run.threads=1",
                        t->e->run.threads);
-    if (t->e->run.threads > 0)
-        threads = (unsigned)t->e->run.threads;
+    if (wanted > 0)
+        threads = getenv("HALFTONE_THREADS") && threads < wanted ? threads : wanted;
     else if (products_of_step(t) < LARGE_STEP || !ht_blas_thread_safe())
         threads = 1;
     return status == HT_OK && threads > 1 ? ht_pool_create(&t->pool, threads, err) : status;
@@ -72,8 +74,8 @@ static enum ht_status need_pool(struct ht_trainer *t, struct ht_error *err)
  * common with it. */
 static enum ht_status need_networks(struct ht_trainer *t, int form, struct ht_error *err)
 {
-    enum ht_status status = t->pool ? HT_OK : need_pool(t, err);
-    if (status == HT_OK && !t->train[form].graph)
+    enum ht_status status = HT_OK;
+    if (!t->train[form].graph)
         status =
             ht_network_init(&t->train[form], t->model, &t->objective, (size_t)t->e->train.batch,
                             form == QUANTIZED, true, ht_network_training_kernels(&t->kernels), err);
@@ -167,6 +169,8 @@ enum ht_status ht_trainer_create(struct ht_trainer **ret, const struct ht_experi
         status = ht_setup_model(&t->model, experiment, dataset->features, err);
     if (status == HT_OK && t->model->quantized)
         status = ht_setup_input_range(t->model, dataset, err);
+    if (status == HT_OK)
+        status = make_pool(t, err);
     if (status == HT_OK)
         status =
             ht_setup_optimizer(&t->optimizer, &t->schedule, experiment, &t->model->params, err);
