@@ -183,7 +183,7 @@ static bool divide(struct ht_optimizer *o)
 
 enum ht_status ht_optimizer_create(struct ht_optimizer **ret,
                                    const struct ht_optimizer_config *config,
-                                   const struct ht_params *params, struct ht_error *err)
+                                   struct ht_params *params, struct ht_error *err)
 {
     const struct ht_optimizer_kind *kind = find_kind(config->name);
     if (!kind)
@@ -313,6 +313,7 @@ static double norm_of_parts(const struct ht_optimizer *o)
 void ht_optimizer_begin(struct ht_optimizer *o, double learning_rate, bool measures)
 {
     o->step++;
+    o->params->version++;
     o->learning_rate = learning_rate;
     o->measures = measures;
     o->correction[0] = 1 - pow(o->config.beta1, (double)o->step);

@@ -32,7 +32,7 @@ struct ht_optimizer_part {
 struct ht_optimizer {
     const struct ht_optimizer_kind *kind;
     struct ht_optimizer_config config;
-    const struct ht_params *params;
+    struct ht_params *params;
     /* What a checkpoint keeps: the steps done, and arrays [params->n] laid out as the values. */
     uint64_t step;
     double learning_rate; /* of the step under way, as all below */
@@ -53,7 +53,7 @@ bool ht_optimizer_defaults(struct ht_optimizer_config *config, const char *name)
  * and settings out of range. */
 enum ht_status ht_optimizer_create(struct ht_optimizer **ret,
                                    const struct ht_optimizer_config *config,
-                                   const struct ht_params *params, struct ht_error *err);
+                                   struct ht_params *params, struct ht_error *err);
 void ht_optimizer_destroy(struct ht_optimizer *o);
 
 struct ht_optimizer_result {

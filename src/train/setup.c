@@ -66,9 +66,10 @@ enum ht_status ht_setup_dataset(struct ht_dataset **ret, const struct ht_experim
 
 static struct ht_quantizer_spec quantizer_spec(const struct ht_quantizer_config *c)
 {
-    struct ht_quantizer_spec s = {c->grid,     c->range, c->estimator,
-                                  c->rounding, c->bits,  strcmp(c->granularity, "channel") == 0,
-                                  c->momentum};
+    struct ht_quantizer_spec s = {c->grid,      c->range,
+                                  c->estimator, c->rounding,
+                                  c->bits,      strcmp(c->granularity, "channel") == 0,
+                                  c->momentum,  strcmp(c->scale, "power_of_two") == 0};
     return s;
 }
 
@@ -171,7 +172,7 @@ enum ht_status ht_setup_input_range(struct ht_model *model, const struct ht_data
 }
 
 enum ht_status ht_setup_optimizer(struct ht_optimizer **ret, struct ht_schedule *schedule,
-                                  const struct ht_experiment *e, const struct ht_params *params,
+                                  const struct ht_experiment *e, struct ht_params *params,
                                   struct ht_error *err)
 {
     struct ht_optimizer_config config = {

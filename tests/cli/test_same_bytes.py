@@ -52,6 +52,25 @@ def _():
           "affine, range: min_max}}}}")
 
 
+@test("narrow layers, nothing but products")
+def _():
+    check("small", "[{dense: 30}, relu, {dense: 4}]", "{weights: {bits: 8}}")
+
+
+@test("tables: powers of two, and learned scales that are one")
+def _():
+    check("pow2", WIDE, "{weights: {bits: 4, grid: pow2, scale: power_of_two}, layers: {last: "
+          "{weights: {bits: 5, grid: apot, granularity: tensor}}}}")
+
+
+@test("tables: ternary, and codebooks whose centroids learn")
+def _():
+    check("ternary", PLAIN, "{weights: {grid: ternary}, layers: {first: {weights: {bits: 3, grid: "
+          "pow2_zero_free}}}}")
+    check("codebook", WIDE, "{weights: {bits: 4, grid: codebook}, layers: {last: {weights: {bits: 2, "
+          "estimator: ste}}}}", train="{epochs: 2, batch: 50, clip_norm: 0.5}")
+
+
 @test("float32")
 def _():
     check("float", WIDE, "null")

@@ -151,8 +151,7 @@ static void make_one(struct ht_params *p, float value, float grad, unsigned flag
     p->grad[0] = grad;
 }
 
-static struct ht_optimizer *make_optimizer(const struct ht_optimizer_config *c,
-                                           const struct ht_params *p)
+static struct ht_optimizer *make_optimizer(const struct ht_optimizer_config *c, struct ht_params *p)
 {
     struct ht_optimizer *o;
     struct ht_error err = {0};
@@ -332,7 +331,7 @@ Test(optimizer, out_of_memory)
 
 /* --- gradients --- */
 
-static struct ht_optimizer *make_sgd(const struct ht_params *p, double momentum)
+static struct ht_optimizer *make_sgd(struct ht_params *p, double momentum)
 {
     struct ht_optimizer_config c = {0};
     struct ht_optimizer *o = NULL;
