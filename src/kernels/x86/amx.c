@@ -1,15 +1,16 @@
 /* AVX-512 with AMX (Sapphire Rapids and later): tiles of 16 rows x 64 bytes, multiplied by tdpbusd
  * and tdpbssd. Weights are packed as avx512vnni packs them: 16 lines of a strip are a tile, 64
- * inputs of 16 outputs. Activations are read where they are, signed or not. What avx512vnni does as
- * well or better is left to it: few rows, signs, levels that do not fit bytes. */
+ * inputs of 16 outputs. Activations are read where they are, or from a copy with aligned rows. What
+ * avx512vnni does as well or better is left to it: few rows, signs, levels that do not fit bytes.
+ */
 #include "kernels/x86/zmm.h"
 
 #include "kernels/x86/detect.h"
 #include "kernels/x86/layer.h"
 #include "kernels/x86/unpack.h"
 
-#define MIN_ROWS      4 /* that are faster in tiles; more where weights need unpacking */
-#define MIN_UNPACKED  8
+#define MIN_ROWS      4            /* that are faster in tiles than one by one, */
+#define MIN_UNPACKED  8            /* and where weights need unpacking */
 #define STEP_K        ((size_t)64) /* inputs of a tile */
 #define STEP_LINES    (STEP_K / 4) /* of weights */
 #define BLOCK_ROWS    ((size_t)32) /* 2 x 2 tiles of sums */
@@ -20,10 +21,10 @@
 
 _Static_assert(HT_KERNEL_COLUMN_STEP % (8 * LANES) == 0, "threads share no strip");
 
-/* What the compiler knows nothing of: that tiles are read from memory. */
-HT_INLINE void finish_stores(void)
+/* What the compiler knows nothing of: that tiles are read from memory, p or what it knows of. */
+HT_INLINE void finish_stores(const void *p)
 {
-    __asm__ volatile("" ::: "memory");
+    __asm__ volatile("" ::"r"(p) : "memory");
 }
 
 /* --- the shapes of tiles: 0..3 are sums, 4 and 5 activations, 6 and 7 weights --- */
@@ -45,7 +46,7 @@ static void shape_tiles(size_t first, size_t second)
         shapes.row_bytes[i] = STEP_K;
         shapes.rows[i] = (uint8_t)rows[i];
     }
-    finish_stores();
+    finish_stores(&shapes);
     _tile_loadconfig(&shapes);
 }
 
@@ -129,6 +130,35 @@ HT_INLINE void block_step(bool a_signed, size_t lines, const uint8_t *a0, const 
 #undef MULTIPLY
 }
 
+HT_INLINE void begin_sums(size_t lines, const struct block *b)
+{
+    int32_t(*sums)[BLOCK_COLUMNS] = b->sums + b->first;
+    if (!b->adds) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        return;
+    }
+    _tile_loadd(0, b->sums[0], sizeof b->sums[0]);
+    _tile_loadd(2, sums[0], sizeof sums[0]);
+    if (lines > 1) {
+        _tile_loadd(1, b->sums[0] + LANES, sizeof b->sums[0]);
+        _tile_loadd(3, sums[0] + LANES, sizeof sums[0]);
+    }
+}
+
+HT_INLINE void store_sums(size_t lines, const struct block *b)
+{
+    int32_t(*sums)[BLOCK_COLUMNS] = b->sums + b->first;
+    _tile_stored(0, b->sums[0], sizeof b->sums[0]);
+    _tile_stored(2, sums[0], sizeof sums[0]);
+    if (lines > 1) {
+        _tile_stored(1, b->sums[0] + LANES, sizeof b->sums[0]);
+        _tile_stored(3, sums[0] + LANES, sizeof sums[0]);
+    }
+}
+
 /* Puts what is pending on the way, evenly, and all of it before the sums are stored. */
 HT_INLINE void block_products(bool a_signed, size_t lines, enum way way, const struct block *block,
                               struct pending *pending)
@@ -137,22 +167,9 @@ HT_INLINE void block_products(bool a_signed, size_t lines, enum way way, const s
     const struct pending p = *pending; /* change them */
     const size_t a_first = b.first * b.stride;
     const size_t a_pairs = b.steps ? (p.rows / 2 + b.steps - 1) / b.steps * 2 : 0;
-    int32_t(*sums)[BLOCK_COLUMNS] = b.sums + b.first;
     size_t done = 0;
-    finish_stores();
-    if (b.adds) {
-        _tile_loadd(0, b.sums[0], sizeof b.sums[0]);
-        _tile_loadd(2, sums[0], sizeof sums[0]);
-        if (lines > 1) {
-            _tile_loadd(1, b.sums[0] + LANES, sizeof b.sums[0]);
-            _tile_loadd(3, sums[0] + LANES, sizeof sums[0]);
-        }
-    } else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    }
+    finish_stores(block);
+    begin_sums(lines, &b);
     for (size_t i = 0; i < b.steps; i++) {
         const uint8_t *a = b.a + i * STEP_K;
         const size_t at = i * STEP_LINES * LINE;
@@ -168,12 +185,7 @@ HT_INLINE void block_products(bool a_signed, size_t lines, enum way way, const s
     if (done < p.rows)
         put_pair(way, &p, done, done);
     pending->rows = 0;
-    _tile_stored(0, b.sums[0], sizeof b.sums[0]);
-    _tile_stored(2, sums[0], sizeof sums[0]);
-    if (lines > 1) {
-        _tile_stored(1, b.sums[0] + LANES, sizeof b.sums[0]);
-        _tile_stored(3, sums[0] + LANES, sizeof sums[0]);
-    }
+    store_sums(lines, &b);
 }
 
 typedef void (*block_function)(const struct block *b, struct pending *pending);
@@ -473,6 +485,7 @@ static uint64_t peak(uint64_t rounds)
         bytes[i / sizeof bytes[0]][i % sizeof bytes[0]] =
             (uint8_t)((random = random * 1664525u + 1013904223u) >> 24);
     shape_tiles(STEP_LINES, STEP_LINES);
+    finish_stores(bytes);
     _tile_loadd(6, bytes[0], STEP_K);
     _tile_loadd(7, bytes[1], STEP_K);
     for (uint64_t r = 0; r < rounds; r++) {
