@@ -48,7 +48,7 @@ static enum ht_status infer(struct ht_node *n, struct ht_error *err)
                   "one scale per tensor or per row");
     n->n_scale = q->channels;
     n->signed_levels = ht_grid_is_signed(&q->grid);
-    n->scratch_back_size = n->cols;
+    n->scratch_back_size = 2 * n->cols; /* u of a row, and q where it is bytes */
     n->residual_size = n->rows * n->cols * (q->grid.learned ? 2 : 1);
     return HT_OK;
 }
@@ -214,6 +214,19 @@ static void backward_centroids(struct ht_node *n)
     }
 }
 
+/* q of a row: as it is, or from bytes to the buffer. */
+static const ht_real *rounded_row(const struct ht_node *n, size_t at, ht_real *buffer)
+{
+    const uint8_t *levels = (const uint8_t *)ht_node_levels(n) + at;
+    if (!n->as_bytes)
+        return n->value + at;
+    for (size_t j = 0; j < n->cols; j++) {
+        const int level = n->signed_levels ? (int)(int8_t)levels[j] : (int)levels[j];
+        buffer[j] = (ht_real)(level - n->zero_point);
+    }
+    return buffer;
+}
+
 static void backward(struct ht_node *n, const struct ht_run *run)
 {
     const struct ht_quantizer *q = quantizer_of(n);
@@ -230,7 +243,8 @@ static void backward(struct ht_node *n, const struct ht_run *run)
             for (size_t j = 0; j < n->cols; j++)
                 u[j] = x->value[at + j] * inverse;
             if (q->range->learned)
-                sum += q->estimator->scale(u, n->value + at, n->grad + at, n->cols, r.lo, r.hi);
+                sum += q->estimator->scale(u, rounded_row(n, at, u + n->cols), n->grad + at,
+                                           n->cols, r.lo, r.hi);
             if (!x->needs_grad)
                 continue;
             if (n->first_grad[0]) {

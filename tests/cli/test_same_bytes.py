@@ -52,6 +52,20 @@ def _():
           "affine, range: min_max}}}}")
 
 
+@test("learned scales behind tables, in one network with all of them")
+def _():
+    check("learned", "[{dense: 30}, tanh, {dense: 20}, leaky_relu, {dense: 33}, sigmoid, {dense: 17}, "
+          "gelu, {dense: 4}]", "{weights: {bits: 8}, activations: {bits: 8, range: learned, estimator: "
+          "lsq}, start_epoch: 1}", train="{epochs: 3, batch: 50}")
+
+
+@test("batches of one sample, and a last batch of one")
+def _():
+    check("one", "[{dense: 30}, relu, {dense: 4}]", "{weights: {bits: 4}}",
+          train="{epochs: 1, batch: 1}")
+    check("rest", WIDE, "{weights: {bits: 4}}", train="{epochs: 2, batch: 73}")
+
+
 @test("narrow layers, nothing but products")
 def _():
     check("small", "[{dense: 30}, relu, {dense: 4}]", "{weights: {bits: 8}}")
