@@ -53,8 +53,8 @@ static enum ht_status lower_codes(struct ht_qlayer *l, const struct ht_model *m,
         ht_quantizer_observe(q, w, b->in * b->out / q->channels);
     for (size_t n = 0; n < b->out; n++) {
         size_t c = q->channels == 1 ? 0 : n;
-        struct ht_rounder r = ht_quantizer_rounder(q, c);
-        ht_quantize_row(&r, w + n * b->in, q->scale[c], b->in, row);
+        const struct ht_place_in_run eval = {NULL, 0};
+        ht_quantizer_levels(q, c, eval, w + n * b->in, b->in, row);
         for (size_t k = 0; k < b->in; k++)
             ht_pack_code(l->weights.packed, n * b->in + k, q->grid.bits,
                          ht_grid_code(&q->grid, (int)(row[k] + q->zero_point[c])));
@@ -122,6 +122,7 @@ static enum ht_status lower_block(struct ht_qlayer *l, const struct ht_model *m,
     l->in = b->in;
     l->out = b->out;
     l->weights.grid = b->weights.grid;
+    ht_quantizer_refresh(&m->blocks[index].output);
     enum ht_status status = lower_codes(l, m, index, err);
     if (status == HT_OK)
         status = lower_affine(l, m, b, input, err);

@@ -19,10 +19,12 @@ struct ht_node *ht_fake_quant(struct ht_graph *g, struct ht_node *x, struct ht_q
                               const struct ht_params *params)
 {
     struct attr attr = {q};
-    struct ht_node *in[2] = {x, NULL};
+    struct ht_node *in[3] = {x, NULL, NULL};
     int n_in = 1;
     if (q->range->learned)
         in[n_in++] = ht_graph_param(g, params, q->scale_span);
+    if (ht_quantizer_has_offset(q))
+        in[n_in++] = ht_graph_param(g, params, q->offset_span);
     return ht_graph_add(g, &ht_op_fake_quant, &attr, n_in, in);
 }
 
@@ -53,17 +55,21 @@ static size_t run_length(const struct ht_node *n, const struct ht_quantizer *q)
     return q->channels == 1 ? n->rows * n->cols : n->cols;
 }
 
+static ht_real unit(const struct ht_quantizer *q, const struct ht_estimate *e, ht_real x)
+{
+    if (q->estimator->transform)
+        q->estimator->transform(&x, 1, e, &x);
+    return x / e->scale;
+}
+
 static void surrogate(struct ht_node *n, const struct ht_quantizer *q)
 {
     size_t length = run_length(n, q);
     for (size_t c = 0; c < q->channels; c++) {
-        struct ht_rounder r = ht_quantizer_rounder(q, c);
-        for (size_t i = c * length; i < (c + 1) * length; i++) {
-            ht_real u = n->in[0]->value[i] / q->scale[c];
-            if (q->estimator->clips)
-                u = ht_clamp(u, r.lo, r.hi);
-            n->value[i] = u + n->residual[i];
-        }
+        const struct ht_estimate e = ht_quantizer_surrogate_estimate(q, c);
+        for (size_t i = c * length; i < (c + 1) * length; i++)
+            n->value[i] =
+                ht_quantizer_surrogate(q, &e, unit(q, &e, n->in[0]->value[i]), n->residual[i]);
         n->scale[c] = q->scale[c];
     }
 }
@@ -72,19 +78,36 @@ static void keep_residual(struct ht_node *n, const struct ht_quantizer *q)
 {
     size_t length = run_length(n, q);
     for (size_t c = 0; c < q->channels; c++) {
-        struct ht_rounder r = ht_quantizer_rounder(q, c);
-        for (size_t i = c * length; i < (c + 1) * length; i++) {
-            ht_real u = n->in[0]->value[i] / q->scale[c];
-            n->residual[i] = n->value[i] - (q->estimator->clips ? ht_clamp(u, r.lo, r.hi) : u);
-        }
+        const struct ht_estimate e = ht_quantizer_estimate(q, c);
+        for (size_t i = c * length; i < (c + 1) * length; i++)
+            ht_quantizer_keep_residual(q, &e, unit(q, &e, n->in[0]->value[i]), n->value[i],
+                                       &n->residual[i]);
     }
 }
 
 struct job {
     struct ht_node *n;
     struct ht_quantizer *q;
+    const struct ht_run *run;
     bool observes; /* row by row, before it is quantized */
 };
+
+#define BLOCK ((size_t)256)
+
+/* A row to bytes where the kernels cannot do it. */
+static void quantize_by_blocks(const struct job *j, size_t channel, size_t at)
+{
+    ht_real level[BLOCK];
+    uint8_t *bytes = ht_node_levels(j->n);
+    const int zero_point = (int)j->q->zero_point[channel];
+    for (size_t done = 0; done < j->n->cols; done += BLOCK) {
+        const size_t n = j->n->cols - done < BLOCK ? j->n->cols - done : BLOCK;
+        const struct ht_place_in_run place = {j->run, at + done};
+        ht_quantizer_levels(j->q, channel, place, j->n->in[0]->value + at + done, n, level);
+        for (size_t i = 0; i < n; i++)
+            bytes[at + done + i] = (uint8_t)((int)level[i] + zero_point);
+    }
+}
 
 /* To bytes. A row is measured and quantized while it is in L1. */
 static void quantize_rows(void *user, size_t part)
@@ -96,9 +119,11 @@ static void quantize_rows(void *user, size_t part)
     const size_t end = (part + 1) * PART_ROWS;
     for (size_t row = part * PART_ROWS; row < end && row < n->rows; row++) {
         const size_t c = q->channels == 1 ? 0 : row, at = row * n->cols;
-        if (j->observes) {
-            struct ht_range_stats stats = ht_range_measure(n->in[0]->value + at, n->cols);
-            q->range->observe(q, c, &stats);
+        if (j->observes)
+            ht_quantizer_observe_channel(q, c, n->in[0]->value + at, n->cols);
+        if (!ht_quantizer_is_plain(q, j->run)) {
+            quantize_by_blocks(j, c, at);
+            continue;
         }
         const struct ht_kernel_quantizer kernel = ht_quantizer_for_kernels(q, c);
         n->kernels->quantize((const float *)(const void *)(n->in[0]->value + at), n->cols,
@@ -109,7 +134,7 @@ static void quantize_rows(void *user, size_t part)
 static void forward_bytes(struct ht_node *n, struct ht_quantizer *q, const struct ht_run *run)
 {
     const bool observes = ht_quantizer_observes(q, run->mode), by_row = q->channels > 1;
-    struct job j = {n, q, observes && by_row};
+    struct job j = {n, q, run, observes && by_row};
     if (observes && !by_row)
         ht_quantizer_observe(q, n->in[0]->value, n->rows * n->cols);
     ht_pool_run(run->pool, (n->rows + PART_ROWS - 1) / PART_ROWS, quantize_rows, &j);
@@ -135,13 +160,37 @@ static void forward(struct ht_node *n, const struct ht_run *run)
     }
     if (ht_quantizer_observes(q, run->mode))
         ht_quantizer_observe(q, x, length);
+    ht_quantizer_refresh(q);
     for (size_t c = 0; c < q->channels; c++) {
-        struct ht_rounder r = ht_quantizer_rounder(q, c);
-        ht_quantize_row(&r, x + c * length, q->scale[c], length, n->value + c * length);
+        const struct ht_place_in_run place = {run, c * length};
+        ht_quantizer_levels(q, c, place, x + c * length, length, n->value + c * length);
         n->scale[c] = q->scale[c];
     }
     if (n->residual)
         keep_residual(n, q);
+}
+
+/* u of a row as backward has it: a product, the same in both ways of training. */
+static void row_units(const struct ht_quantizer *q, const struct ht_estimate *e, const ht_real *x,
+                      size_t n, ht_real *u)
+{
+    const ht_real inverse = 1 / e->scale;
+    if (q->estimator->transform) {
+        q->estimator->transform(x, n, e, u);
+        x = u;
+    }
+    for (size_t j = 0; j < n; j++)
+        u[j] = x[j] * inverse;
+}
+
+/* dx of a row, with what dampening adds. */
+static void row_gradient(const struct ht_node *n, size_t channel, size_t at,
+                         const struct ht_estimate *e, const ht_real *u, ht_real *dx)
+{
+    const struct ht_quantizer *q = quantizer_of(n);
+    q->estimator->input(u, n->value + at, n->grad + at, n->cols, e, dx);
+    if (q->dampening > 0)
+        ht_quantizer_dampen(q, channel, n->in[0]->value + at, n->value + at, NULL, n->cols, dx);
 }
 
 static void backward(struct ht_node *n, const struct ht_run *run)
@@ -149,22 +198,23 @@ static void backward(struct ht_node *n, const struct ht_run *run)
     const struct ht_quantizer *q = quantizer_of(n);
     const struct ht_node *x = n->in[0];
     size_t rows_per_channel = q->channels == 1 ? n->rows : 1;
-    ht_real *u = n->scratch_back;
+    ht_real *u = n->scratch_back, offset_sum = 0;
     for (size_t c = 0; c < q->channels; c++) {
-        struct ht_rounder r = ht_quantizer_rounder(q, c);
-        ht_real inverse = 1 / n->scale[c], sum = 0;
+        const struct ht_estimate e = ht_quantizer_estimate(q, c);
+        ht_real sum = 0;
         for (size_t row = c; row < c + rows_per_channel; row++) {
             const size_t at = row * n->cols;
-            for (size_t j = 0; j < n->cols; j++)
-                u[j] = x->value[at + j] * inverse;
+            row_units(q, &e, x->value + at, n->cols, u);
             if (q->range->learned)
-                sum += q->estimator->scale(u, n->value + at, n->grad + at, n->cols, r.lo, r.hi);
+                sum += q->estimator->scale(u, n->value + at, n->grad + at, n->cols, &e);
+            if (q->offset)
+                offset_sum += q->estimator->offset(u, n->grad + at, n->cols, &e);
             if (!x->needs_grad)
                 continue;
             if (n->first_grad[0]) {
-                q->estimator->input(u, n->grad + at, n->cols, r.lo, r.hi, x->grad + at);
+                row_gradient(n, c, at, &e, u, x->grad + at);
             } else {
-                q->estimator->input(u, n->grad + at, n->cols, r.lo, r.hi, u);
+                row_gradient(n, c, at, &e, u, u);
                 for (size_t j = 0; j < n->cols; j++)
                     x->grad[at + j] += u[j];
             }
@@ -172,20 +222,41 @@ static void backward(struct ht_node *n, const struct ht_run *run)
         if (q->range->learned)
             ht_grad_put(n, 1, c, ht_quantizer_scale_gradient(q, c, sum, n->rows, n->cols));
     }
+    if (q->offset)
+        ht_grad_put(n, 2, 0, ht_quantizer_offset_gradient(q, offset_sum, n->cols));
+}
+
+/* A row of weights that are bytes, in place; returns the sum for its scale. */
+static ht_real row_of_bytes(const struct ht_node *n, size_t channel, size_t row)
+{
+    const struct ht_quantizer *q = quantizer_of(n);
+    const struct ht_estimate e = ht_quantizer_estimate(q, channel);
+    const size_t at = row * n->cols;
+    const int8_t *levels = (const int8_t *)ht_node_levels(n) + at;
+    const ht_real *x = n->in[0]->value + at, inverse = 1 / e.scale;
+    ht_real *grad = n->in[0]->grad + at, sum = 0;
+    if (!q->estimator->transform) {
+        sum = q->estimator->both(x, inverse, levels, n->cols, &e, grad);
+    } else {
+        ht_real to[BLOCK];
+        for (size_t done = 0; done < n->cols; done += BLOCK) {
+            const size_t count = n->cols - done < BLOCK ? n->cols - done : BLOCK;
+            q->estimator->transform(x + done, count, &e, to);
+            sum += q->estimator->both(to, inverse, levels + done, count, &e, grad + done);
+        }
+    }
+    if (q->dampening > 0)
+        ht_quantizer_dampen(q, channel, x, NULL, levels, n->cols, grad);
+    return sum;
 }
 
 void ht_fake_quant_backward_rows(struct ht_node *n, size_t first, size_t rows, ht_real *sums)
 {
     const struct ht_quantizer *q = quantizer_of(n);
-    const int8_t *levels = ht_node_levels(n);
-    if (!q->range->learned && !q->estimator->clips)
+    if (!q->range->learned && q->estimator->identity && !(q->dampening > 0))
         return;
-    for (size_t row = first; row < first + rows; row++) {
-        const size_t c = q->channels == 1 ? 0 : row, at = row * n->cols;
-        const struct ht_rounder r = ht_quantizer_rounder(q, c);
-        sums[row] = q->estimator->both(n->in[0]->value + at, 1 / n->scale[c], levels + at, n->cols,
-                                       r.lo, r.hi, n->in[0]->grad + at);
-    }
+    for (size_t row = first; row < first + rows; row++)
+        sums[row] = row_of_bytes(n, q->channels == 1 ? 0 : row, row);
 }
 
 void ht_fake_quant_backward_scales(struct ht_node *n, const ht_real *sums)

@@ -20,23 +20,33 @@ struct ht_quantizer_spec {
     int bits;
     bool per_channel;
     double momentum;
+    double delta;                  /* ewgs */
+    double softness;               /* dsq: its alpha */
+    double clip_start, clip_decay; /* pact: the first alpha, and its weight decay */
 };
 
 struct ht_quantizer {
     struct ht_grid grid;
     const struct ht_range *range;
     const struct ht_estimator *estimator;
-    enum ht_rounding rounding;
+    enum ht_rounding rounding; /* in eval mode */
+    bool stochastic;           /* in train mode up or down by chance */
     ht_real momentum;
-    bool of_weights; /* weights are seen whole each time; activations batch by batch */
-    size_t channels; /* 1, or rows of the weights */
-    bool fixed;      /* its range is known and no longer observed: a network's input */
+    ht_real parameter;              /* of the estimator: struct ht_estimate */
+    ht_real clip_start, clip_decay; /* pact */
+    ht_real dampening; /* of weights: ht_quantizer_dampen; 0 = none. Set from outside */
+    bool of_weights;   /* weights are seen whole each time; activations batch by batch */
+    size_t channels;   /* 1, or rows of the weights */
+    bool fixed;        /* its range is known and no longer observed: a network's input */
     ht_real scale_gradient_factor; /* 0: the estimator's; tests of the bare derivative set 1 */
     /* Spans in the model's parameters (scale, when learned) and state (the others). */
     int scale_span, zero_point_span, min_span, max_span, ready_span;
+    int offset_span;             /* parameter; -1: none */
     ht_real *scale, *zero_point; /* [channels]; zero_point is whole */
     ht_real *min, *max;          /* [channels] seen so far */
     ht_real *ready;              /* [1] 0 until the first observation */
+    ht_real *offset;             /* [1] learned real value of the lowest level, or NULL */
+    ht_real offset_residual;     /* zero point - that of the offset unrounded: gradient checks */
 };
 
 /* HT_ERR_CONFIG for unknown names or widths. */
@@ -48,11 +58,41 @@ void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_
 void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
                        const struct ht_params *state);
 
+/* Whether the zero point follows a learned offset. */
+bool ht_quantizer_has_offset(const struct ht_quantizer *q);
+/* Before a forward: the zero point of the offset as it is now; nothing without one. */
+void ht_quantizer_refresh(struct ht_quantizer *q);
+
 /* Rounder of one channel, for its current zero point. */
 struct ht_rounder ht_quantizer_rounder(const struct ht_quantizer *q, size_t channel);
 
 /* The same for the integer kernels. */
 struct ht_kernel_quantizer ht_quantizer_for_kernels(const struct ht_quantizer *q, size_t channel);
+
+/* What the estimator wants to know of a row of this channel. */
+struct ht_estimate ht_quantizer_estimate(const struct ht_quantizer *q, size_t channel);
+/* The same in HT_MODE_SURROGATE, where the clamp moves with a learned offset. */
+struct ht_estimate ht_quantizer_surrogate_estimate(const struct ht_quantizer *q, size_t channel);
+/* y / scale from x / scale (transformed before, if the estimator does) in HT_MODE_SURROGATE, with
+ * *residual as the last HT_MODE_TRAIN left it; with `keep` it is left, from the rounded q. */
+void ht_quantizer_keep_residual(const struct ht_quantizer *q, const struct ht_estimate *e,
+                                ht_real u, ht_real rounded, ht_real *residual);
+ht_real ht_quantizer_surrogate(const struct ht_quantizer *q, const struct ht_estimate *e, ht_real u,
+                               ht_real residual);
+
+/* Where a level comes from beside its value: none of it matters in eval mode. */
+struct ht_place_in_run {
+    const struct ht_run *run; /* NULL: eval */
+    size_t first;             /* index in its tensor of the first element */
+};
+/* Is there more to quantizing than round(clamp(x / scale))? */
+bool ht_quantizer_is_plain(const struct ht_quantizer *q, const struct ht_run *run);
+/* level[n] - zero point of x[n] of one channel, as forward has it. In place allowed. */
+void ht_quantizer_levels(const struct ht_quantizer *q, size_t channel, struct ht_place_in_run place,
+                         const ht_real *x, size_t n, ht_real *level);
+/* The same from u = x / scale, of activations. */
+void ht_quantizer_round_units(const struct ht_quantizer *q, struct ht_place_in_run place,
+                              const ht_real *u, size_t n, ht_real *level);
 
 /* Whether a forward in this mode should measure its tensor and call range->observe. */
 bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode);
@@ -60,6 +100,9 @@ bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode);
 /* The largest |level - zero_point| that can occur, whatever the zero point. */
 int ht_quantizer_bound(const struct ht_quantizer *q);
 
+/* One channel of it; the caller sets ready[0] after the last. */
+void ht_quantizer_observe_channel(struct ht_quantizer *q, size_t channel, const ht_real *x,
+                                  size_t length);
 /* Measures x [channels, length] and sets scale and zero point, whatever the mode. */
 void ht_quantizer_observe(struct ht_quantizer *q, const ht_real *x, size_t length);
 
@@ -71,6 +114,14 @@ ht_real ht_quantizer_reach(const struct ht_quantizer *q, size_t channel);
  * tensor [rows, cols]. */
 ht_real ht_quantizer_scale_gradient(const struct ht_quantizer *q, size_t channel, ht_real sum,
                                     size_t rows, size_t cols);
+
+/* The offset's gradient from the sum of dy * dy/doffset over a tensor with `elements` features. */
+ht_real ht_quantizer_offset_gradient(const struct ht_quantizer *q, ht_real sum, size_t elements);
+
+/* Adds to grad[n] that of dampening * ||scale * q - clip(x)||^2, which draws weights to the middle
+ * of their bins (Nagel et al. 2022, arXiv 2203.11086, eq. 6 and 7). q: `value`, or `bytes`. */
+void ht_quantizer_dampen(const struct ht_quantizer *q, size_t channel, const ht_real *x,
+                         const ht_real *value, const int8_t *bytes, size_t n, ht_real *grad);
 
 /* --- ops --- */
 

@@ -78,12 +78,12 @@ Test(initialize, seeds_and_streams)
 
 /* --- models --- */
 
-static const struct ht_quantizer_spec weights8 = {"narrow", "learned", "lsq", "nearest_even",
-                                                  8,        true,      0.1};
-static const struct ht_quantizer_spec activations8 = {"affine", "ema", "ste", "nearest_even",
-                                                      8,        false, 0.1};
-static const struct ht_quantizer_spec learned4 = {"affine", "learned", "lsq", "nearest_even",
-                                                  4,        false,     0.1};
+static const struct ht_quantizer_spec weights8 = {
+    .grid = "narrow", "learned", "lsq", "nearest_even", 8, true, 0.1};
+static const struct ht_quantizer_spec activations8 = {
+    .grid = "affine", "ema", "ste", "nearest_even", 8, false, 0.1};
+static const struct ht_quantizer_spec learned4 = {
+    .grid = "affine", "learned", "lsq", "nearest_even", 4, false, 0.1};
 
 #define N_BLOCKS 3
 

@@ -160,7 +160,8 @@ Test(parity, places_of_buffers_change_nothing)
 static struct setup plain_setup(bool batchnorm, const char *range)
 {
     struct setup s = {.seed = 77, .steps = 3, .learning_rate = 0.01, .input_hi = 1};
-    const struct ht_quantizer_spec input = {"affine", "min_max", "ste", "nearest_even", 8, 0, 0.1};
+    const struct ht_quantizer_spec input = {
+        .grid = "affine", "min_max", "ste", "nearest_even", 8, 0, 0.1};
     const bool learned = strcmp(range, "learned") == 0;
     struct ht_block_spec block = {.units = 23,
                                   .bias = !batchnorm,
@@ -169,10 +170,15 @@ static struct setup plain_setup(bool batchnorm, const char *range)
                                   .epsilon = 1e-5,
                                   .init = "he",
                                   .activation = "relu"};
-    block.activations = (struct ht_quantizer_spec){
-        "affine", learned ? range : "ema", learned ? "lsq" : "ste", "nearest_even", 8, false, 0.1};
+    block.activations = (struct ht_quantizer_spec){.grid = "affine",
+                                                   learned ? range : "ema",
+                                                   learned ? "lsq" : "ste",
+                                                   "nearest_even",
+                                                   8,
+                                                   false,
+                                                   0.1};
     block.weights = (struct ht_quantizer_spec){
-        "narrow", range, learned ? "lsq" : "ste", "nearest_even", 8, true, 0.1};
+        .grid = "narrow", range, learned ? "lsq" : "ste", "nearest_even", 8, true, 0.1};
     for (size_t i = 0; i < 3; i++) {
         s.blocks[i] = block;
         snprintf(s.blocks[i].name, sizeof block.name, "dense%zu", i + 1);

@@ -47,8 +47,8 @@ static inline struct ht_quantizer_spec spec_of(const char *grid, int bits, const
                                                const char *rounding, bool per_channel)
 {
     const bool learned = strcmp(range, "learned") == 0;
-    return (struct ht_quantizer_spec){grid,        range, learned ? "lsq" : "ste", rounding, bits,
-                                      per_channel, 0.25};
+    return (struct ht_quantizer_spec){
+        .grid = grid, range, learned ? "lsq" : "ste", rounding, bits, per_channel, 0.25};
 }
 
 static inline struct ht_quantizer *add_quantizer(struct fixture *f, const char *name,

@@ -217,7 +217,7 @@ Test(quantizer, scale_gradient_factor)
     q->scale_gradient_factor = 1;
     cr_assert_eq(lsq_count(q), 1);
     q->scale_gradient_factor = 0;
-    q->estimator = ht_estimator_find("ste");
+    q->estimator = ht_estimator_find("ste", false);
     cr_assert_eq(lsq_count(q), 1);
     finish(&f);
     q = one(&f, "affine", 8, "learned", false);
@@ -267,14 +267,14 @@ Test(quantizer, refusals)
         bool of_weights;
         const char *says;
     } table[] = {
-        {{"narow", "min_max", "ste", "nearest_even", 4, 0, 0.1}, true, "narow"},
-        {{"narrow", "minmax", "ste", "nearest_even", 4, 0, 0.1}, true, "minmax"},
-        {{"narrow", "min_max", "st", "nearest_even", 4, 0, 0.1}, true, "st"},
-        {{"narrow", "min_max", "ste", "nearest", 4, 0, 0.1}, true, "nearest"},
-        {{"narrow", "min_max", "ste", "nearest_even", 9, 0, 0.1}, true, "9"},
-        {{"binary", "min_max", "ste", "floor", 1, 0, 0.1}, true, "floor"},
-        {{"zero_free", "min_max", "ste", "floor", 3, 0, 0.1}, false, "floor"},
-        {{"full", "min_max", "ste", "nearest_even", 8, 0, 0.1}, true, "-128"},
+        {{.grid = "narow", "min_max", "ste", "nearest_even", 4, 0, 0.1}, true, "narow"},
+        {{.grid = "narrow", "minmax", "ste", "nearest_even", 4, 0, 0.1}, true, "minmax"},
+        {{.grid = "narrow", "min_max", "st", "nearest_even", 4, 0, 0.1}, true, "st"},
+        {{.grid = "narrow", "min_max", "ste", "nearest", 4, 0, 0.1}, true, "nearest"},
+        {{.grid = "narrow", "min_max", "ste", "nearest_even", 9, 0, 0.1}, true, "9"},
+        {{.grid = "binary", "min_max", "ste", "floor", 1, 0, 0.1}, true, "floor"},
+        {{.grid = "zero_free", "min_max", "ste", "floor", 3, 0, 0.1}, false, "floor"},
+        {{.grid = "full", "min_max", "ste", "nearest_even", 8, 0, 0.1}, true, "-128"},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct ht_quantizer q;
@@ -284,9 +284,9 @@ Test(quantizer, refusals)
         cr_assert_not_null(strstr(err.msg, table[i].says), "%s", err.msg);
     }
     cr_assert_null(ht_range_find("none"));
-    cr_assert_null(ht_estimator_find("none"));
+    cr_assert_null(ht_estimator_find("none", true));
     for (size_t i = 0; ht_range_at(i); i++)
         cr_assert_eq(ht_range_find(ht_range_at(i)->name), ht_range_at(i));
     for (size_t i = 0; ht_estimator_at(i); i++)
-        cr_assert_eq(ht_estimator_find(ht_estimator_at(i)->name), ht_estimator_at(i));
+        cr_assert_eq(ht_estimator_find(ht_estimator_at(i)->name, true), ht_estimator_at(i));
 }
