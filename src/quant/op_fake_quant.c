@@ -44,7 +44,7 @@ static enum ht_status infer(struct ht_node *n, struct ht_error *err)
                   "one scale per tensor or per row");
     n->n_scale = q->channels;
     n->signed_levels = q->grid.lo < 0;
-    n->scratch_back_size = n->cols;
+    n->scratch_back_size = 2 * n->cols; /* u of a row, and q where it is bytes */
     n->residual_size = n->rows * n->cols;
     return HT_OK;
 }
@@ -137,6 +137,7 @@ static void forward_bytes(struct ht_node *n, struct ht_quantizer *q, const struc
     struct job j = {n, q, run, observes && by_row};
     if (observes && !by_row)
         ht_quantizer_observe(q, n->in[0]->value, n->rows * n->cols);
+    ht_quantizer_refresh(q);
     ht_pool_run(run->pool, (n->rows + PART_ROWS - 1) / PART_ROWS, quantize_rows, &j);
     if (observes)
         q->ready[0] = 1;
@@ -183,14 +184,28 @@ static void row_units(const struct ht_quantizer *q, const struct ht_estimate *e,
         u[j] = x[j] * inverse;
 }
 
+/* q of a row: as it is, or from bytes to the buffer. */
+static const ht_real *rounded_row(const struct ht_node *n, size_t at, ht_real *buffer)
+{
+    const uint8_t *levels = (const uint8_t *)ht_node_levels(n) + at;
+    if (!n->as_bytes)
+        return n->value + at;
+    for (size_t j = 0; j < n->cols; j++) {
+        const int level = n->signed_levels ? (int)(int8_t)levels[j] : (int)levels[j];
+        buffer[j] = (ht_real)(level - n->zero_point);
+    }
+    return buffer;
+}
+
 /* dx of a row, with what dampening adds. */
 static void row_gradient(const struct ht_node *n, size_t channel, size_t at,
-                         const struct ht_estimate *e, const ht_real *u, ht_real *dx)
+                         const struct ht_estimate *e, const ht_real *u, const ht_real *rounded,
+                         ht_real *dx)
 {
     const struct ht_quantizer *q = quantizer_of(n);
-    q->estimator->input(u, n->value + at, n->grad + at, n->cols, e, dx);
+    q->estimator->input(u, rounded, n->grad + at, n->cols, e, dx);
     if (q->dampening > 0)
-        ht_quantizer_dampen(q, channel, n->in[0]->value + at, n->value + at, NULL, n->cols, dx);
+        ht_quantizer_dampen(q, channel, n->in[0]->value + at, rounded, NULL, n->cols, dx);
 }
 
 static void backward(struct ht_node *n, const struct ht_run *run)
@@ -204,17 +219,18 @@ static void backward(struct ht_node *n, const struct ht_run *run)
         ht_real sum = 0;
         for (size_t row = c; row < c + rows_per_channel; row++) {
             const size_t at = row * n->cols;
+            const ht_real *rounded = rounded_row(n, at, u + n->cols);
             row_units(q, &e, x->value + at, n->cols, u);
             if (q->range->learned)
-                sum += q->estimator->scale(u, n->value + at, n->grad + at, n->cols, &e);
+                sum += q->estimator->scale(u, rounded, n->grad + at, n->cols, &e);
             if (q->offset)
                 offset_sum += q->estimator->offset(u, n->grad + at, n->cols, &e);
             if (!x->needs_grad)
                 continue;
             if (n->first_grad[0]) {
-                row_gradient(n, c, at, &e, u, x->grad + at);
+                row_gradient(n, c, at, &e, u, rounded, x->grad + at);
             } else {
-                row_gradient(n, c, at, &e, u, u);
+                row_gradient(n, c, at, &e, u, rounded, u);
                 for (size_t j = 0; j < n->cols; j++)
                     x->grad[at + j] += u[j];
             }
