@@ -38,8 +38,8 @@ static ht_real follow(const struct job *j, size_t c, const struct weight *w, ht_
         return 0;
     }
     const ht_real direction = change > 0 ? 1 : (change < 0 ? -1 : 0);
-    const ht_real back = direction * *w->direction < 0 ? 1 : 0; /* eq. 4: against the last one */
-    *w->frequency += m * (back - *w->frequency);                /* eq. 5 */
+    const ht_real back = direction * *w->direction < 0 ? 1 : 0; /* against the last one */
+    *w->frequency += m * (back - *w->frequency);
     *w->average += m * (level - *w->average);
     *w->level = level;
     if (direction != 0)

@@ -215,8 +215,8 @@ static inline ht_real ewgs_term(ht_real u, ht_real q, ht_real dy, const struct h
 LOOPS(ewgs)
 
 /* DSQ (Gong et al. 2019, arXiv 1908.05033): between two levels, at v = -1/2..1/2 from the middle,
- * the soft function goes from -1/2 to 1/2 as tanh(k v) / (2 tanh(k / 2)), eq. 4 and 5. Forward is
- * hard (eq. 7), its derivative stands in for that of rounding. */
+ * the soft function goes from -1/2 to 1/2 as tanh(k v) / (2 tanh(k / 2)). Forward is
+ * hard, its derivative stands in for that of rounding. */
 static inline ht_real dsq_place(ht_real u, const struct ht_estimate *e)
 {
     const ht_real w = (clamped(u, e) - e->lo) / e->step; /* levels are whole here */

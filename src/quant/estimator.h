@@ -59,7 +59,7 @@ struct ht_estimator {
 const struct ht_estimator *ht_estimator_find(const char *name, bool of_weights);
 const struct ht_estimator *ht_estimator_at(size_t index); /* NULL after the last */
 
-/* Of dsq: k of its alpha (Gong et al. 2019, eq. 8 and the line after it). */
+/* Of dsq: k of its alpha (Gong et al. 2019). */
 double ht_estimator_dsq_k(double alpha);
 
 /* How some begin (estimator_start.c). */

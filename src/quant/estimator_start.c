@@ -11,7 +11,7 @@ static ht_real at_least(double scale)
 
 /* --- LSQ+ --- */
 
-/* Weights: max(|mean - 3 sigma|, |mean + 3 sigma|) / 2^(b-1) (Bhalgat et al. 2020, sec. 3.3). */
+/* Weights: max(|mean - 3 sigma|, |mean + 3 sigma|) / 2^(b-1) (Bhalgat et al. 2020). */
 static void start_weights(struct ht_quantizer *q, size_t c, const ht_real *x, size_t n)
 {
     double sum = 0, squares = 0;
@@ -42,7 +42,7 @@ static double squared_error(const struct ht_quantizer *q, const ht_real *x, size
     return sum;
 }
 
-/* Activations: scale and offset of the least squared error on the first batch (sec. 3.3, eq. 10).
+/* Activations: scale and offset of the least squared error on the first batch.
  * The paper descends by gradient over a few batches; here both ends of the range are tried at
  * shares of what the batch has, with the zero point whole as forward has it. */
 static void start_activations(struct ht_quantizer *q, size_t c, const ht_real *x, size_t n)

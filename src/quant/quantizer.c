@@ -6,7 +6,7 @@
 #include "base/rng.h"
 #include "base/vectorized.h"
 
-/* ewgs: its x_n - x_q are shares of the range of levels (Lee et al. 2021, eq. 2). */
+/* ewgs: its x_n - x_q are shares of the range of levels (Lee et al. 2021). */
 static ht_real estimator_parameter(const struct ht_quantizer *q,
                                    const struct ht_quantizer_spec *spec)
 {

@@ -213,7 +213,7 @@ static struct ht_run training_run(const struct ht_trainer *t)
 }
 
 /* Of dampening: from 0 to its full strength along half a cosine, over the quantized epochs (Nagel
- * et al. 2022, sec. 4.2). */
+ * et al. 2022). */
 static double dampening(const struct ht_trainer *t)
 {
     const double steps = (double)batches_per_epoch(t);
