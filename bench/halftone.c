@@ -157,7 +157,9 @@ static const char *open_training(struct worker_case *c, const long *arguments)
 
 struct inference {
     struct ht_qmodel *model;
+    struct ht_pool *pool; /* NULL on one thread */
     struct ht_runtime *runtime;
+    struct ht_runner *runner;
     size_t batch;
     float *x, *y;
 };
@@ -165,13 +167,15 @@ struct inference {
 static void call_inference(void *state)
 {
     const struct inference *i = state;
-    ht_runtime_run(i->runtime, i->x, i->batch, i->y);
+    ht_runner_run(i->runner, i->x, i->batch, i->y);
 }
 
 static void close_inference(void *state)
 {
     struct inference *i = state;
+    ht_runner_destroy(i->runner);
     ht_runtime_destroy(i->runtime);
+    ht_pool_destroy(i->pool);
     ht_qmodel_destroy(i->model);
     free(i->x);
     free(i->y);
@@ -198,10 +202,6 @@ static const char *open_inference(struct worker_case *c, const long *arguments)
     struct inference *i = calloc(1, sizeof *i);
     if (!i)
         return "out of memory";
-    if (arguments[3] != 1) { /* ht_runtime_create runs on the calling thread */
-        free(i);
-        return "models run on one thread";
-    }
     i->batch = (size_t)arguments[2];
     i->x = worker_noise_floats(i->batch * HT_BENCH_FEATURES, 1);
     i->y = calloc(i->batch * HT_BENCH_CLASSES, sizeof *i->y);
@@ -211,7 +211,11 @@ static const char *open_inference(struct worker_case *c, const long *arguments)
     if (status == HT_OK)
         status = make_model(&i->model, (size_t)arguments[0], (int)arguments[1]);
     if (status == HT_OK)
-        status = ht_runtime_create(&i->runtime, i->model, &kernels, i->batch, &error);
+        status = ht_runtime_create(&i->runtime, i->model, &kernels, &error);
+    if (status == HT_OK && arguments[3] != 1)
+        status = ht_pool_create(&i->pool, (unsigned)arguments[3], &error);
+    if (status == HT_OK)
+        status = ht_runner_create(&i->runner, i->runtime, i->batch, i->pool, &error);
     if (status != HT_OK) {
         close_inference(i);
         return error.msg;

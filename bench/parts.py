@@ -201,13 +201,13 @@ class Infer(Part):
         Column("layers", "network"),
         Column("batch", "batch"),
         Column("threads", "threads"),
-        Column("our_threads", "ours on"),
         Column("int8", "int8 us", 1),
         Column("ort_int8", "ORT int8 us", 1),
         Column("to_ort", "speed to ORT", 2, True),
         Column("to_ort_net", "less the binding", 2, True),
         Column("int4_to_int8", "int4 to int8", 2, True),
         Column("int2_to_int8", "int2 to int8", 2, True),
+        Column("to_one", "int8 to one thread", 2, True),
         Column("ort_float", "ORT float us", 1),
         Column("ort_identity", "binding us", 1),
     ]
@@ -236,6 +236,8 @@ class Infer(Part):
         products = sum(a * b for a, b in zip(widths, widths[1:]))
         wanted = {f"int{bits}": (self.halftone, ("infer", hidden, bits, batch, threads))
                   for bits in (8, 4, 2)}
+        if threads > 1:
+            wanted["one"] = (self.halftone, ("infer", hidden, 8, batch, 1))
         if peer:
             for kind in ("int8", "float"):
                 path = self.model(kind, widths)
@@ -246,24 +248,21 @@ class Infer(Part):
 
     def measure_all(self):
         self.halftone = self.ours()
-        our_threads = (1, 2) if can_open(self.halftone, "infer", 64, 8, 1, 2) else (1,)
         for threads in (1, 2):
             if threads > (os.cpu_count() or 1):
                 continue
             peer = self.peer(threads)
-            on = threads if threads in our_threads else 1
             for hidden in (256, 1024):
                 for batch in (1, 64, 256):
                     if too_busy(threads):
                         continue
-                    r = self.measure(self.wanted(peer, hidden, batch, on), self.SECONDS)
-                    self.rows.append(self.row(hidden, batch, threads, on, r))
+                    r = self.measure(self.wanted(peer, hidden, batch, threads), self.SECONDS)
+                    self.rows.append(self.row(hidden, batch, threads, r))
                     say(f"infer {self.rows[-1]['layers']} batch {batch} threads {threads}")
 
     @staticmethod
-    def row(hidden, batch, threads, our_threads, r):
-        row = {"layers": "-".join(map(str, layers_of(hidden))), "batch": batch, "threads": threads,
-               "our_threads": our_threads}
+    def row(hidden, batch, threads, r):
+        row = {"layers": "-".join(map(str, layers_of(hidden))), "batch": batch, "threads": threads}
         for name in ("int8", "int4", "int2", "ort_int8", "ort_float", "ort_identity"):
             row[name] = r.microseconds(name)
         row["to_ort"] = r.speed("int8", "ort_int8")
@@ -271,16 +270,9 @@ class Infer(Part):
                                  "ort_int8", "ort_identity")
         row["int4_to_int8"] = r.speed("int4", "int8")
         row["int2_to_int8"] = r.speed("int2", "int8")
+        row["to_one"] = r.speed("int8", "one")
         row["samples_per_s"] = r.rate("int8", 1, batch)
         return row
-
-
-def can_open(worker, *words):
-    try:
-        worker.open(*words).close()
-    except Failed:
-        return False
-    return True
 
 
 class Train(Part):
@@ -289,7 +281,6 @@ class Train(Part):
         Column("layers", "network"),
         Column("batch", "batch"),
         Column("threads", "threads"),
-        Column("our_threads", "ours on"),
         Column("float", "float samples/s", 0),
         Column("w8", "w8a8 samples/s", 0),
         Column("w8_to_float", "w8a8 to float", 2, True),
@@ -299,6 +290,7 @@ class Train(Part):
         Column("float_to_torch", "float to PyTorch", 2, True),
         Column("w8_to_torch", "w8a8 to PyTorch QAT", 2, True),
         Column("torch_cost", "PyTorch: QAT to float", 2, True),
+        Column("to_one", "w8a8 to one thread", 2, True),
     ]
     SECONDS = 0.08
 
@@ -310,34 +302,33 @@ class Train(Part):
 
     def measure_all(self):
         ours, blas = self.ours(), self.blas()
-        our_threads = (1, 2) if can_open(ours, "train", 64, 8, 64, 2) else (1,)
         for threads in (1, 2):
             if threads > (os.cpu_count() or 1):
                 continue
-            torch, on = self.peer(threads), threads if threads in our_threads else 1
+            torch = self.peer(threads)
             for hidden in (64, 256, 1024):
                 for batch in (64, 256):
                     if too_busy(threads):
                         continue
                     wanted = {
-                        "float": (ours, ("train", hidden, 32, batch, on)),
-                        "w8": (ours, ("train", hidden, 8, batch, on)),
-                        "w4": (ours, ("train", hidden, 4, batch, on)),
-                        "w2": (ours, ("train", hidden, 2, batch, on)),
-                        # serial sgemm: no floor for two threads
-                        "floor": (blas if on == 1 else None, ("floor", hidden, batch, 1)),
-                        "sgemm": (blas if on == 1 else None, ("floor", hidden, batch, 0)),
+                        "float": (ours, ("train", hidden, 32, batch, threads)),
+                        "w8": (ours, ("train", hidden, 8, batch, threads)),
+                        "w4": (ours, ("train", hidden, 4, batch, threads)),
+                        "w2": (ours, ("train", hidden, 2, batch, threads)),
+                        # The floor is that of one thread.
+                        "floor": (blas if threads == 1 else None, ("floor", hidden, batch, 1)),
+                        "sgemm": (blas if threads == 1 else None, ("floor", hidden, batch, 0)),
+                        "one": (ours if threads > 1 else None, ("train", hidden, 8, batch, 1)),
                         "torch": (torch, ("train", hidden, 32, batch)),
                         "torch_w8": (torch, ("train", hidden, 8, batch)),
                     }
                     r = self.measure(wanted, self.SECONDS)
-                    self.rows.append(self.row(hidden, batch, threads, on, r))
+                    self.rows.append(self.row(hidden, batch, threads, r))
                     say(f"train {self.rows[-1]['layers']} batch {batch} threads {threads}")
 
     @staticmethod
-    def row(hidden, batch, threads, our_threads, r):
-        row = {"layers": "-".join(map(str, layers_of(hidden))), "batch": batch, "threads": threads,
-               "our_threads": our_threads}
+    def row(hidden, batch, threads, r):
+        row = {"layers": "-".join(map(str, layers_of(hidden))), "batch": batch, "threads": threads}
         for name in ("float", "w8", "w4", "w2", "floor", "sgemm", "torch", "torch_w8"):
             row[name] = r.rate(name, 1, batch)
         for name in ("w8", "w4", "w2"):
@@ -346,6 +337,7 @@ class Train(Part):
         row["float_to_torch"] = r.speed("float", "torch")
         row["w8_to_torch"] = r.speed("w8", "torch_w8")
         row["torch_cost"] = r.speed("torch_w8", "torch")
+        row["to_one"] = r.speed("w8", "one")
         return row
 
 

@@ -1,6 +1,7 @@
 #include <halftone/predictor.h>
 
 #include "base/alloc.h"
+#include "base/pool.h"
 #include "infer/runtime.h"
 #include "qmodel/qmodel.h"
 #include "train/run.h"
@@ -8,17 +9,60 @@
 struct ht_predictor {
     struct ht_qmodel *model;
     struct ht_runtime *runtime;
-    size_t max_batch;
-    float *x; /* [max_batch, features] */
+    struct ht_context *own; /* of ht_predictor_run */
 };
+
+struct ht_context {
+    const struct ht_qmodel *model;
+    struct ht_pool *pool; /* NULL: the calling thread only */
+    struct ht_runner *runner;
+};
+
+void ht_context_destroy(struct ht_context *c)
+{
+    if (!c)
+        return;
+    ht_runner_destroy(c->runner);
+    ht_pool_destroy(c->pool);
+    ht_free(c);
+}
+
+enum ht_status ht_context_create(struct ht_context **ret, const struct ht_predictor *p,
+                                 size_t max_batch, unsigned threads, struct ht_error *err)
+{
+    if (max_batch == 0)
+        return ht_fail(err, HT_ERR_CONFIG, "max_batch must be at least 1");
+    struct ht_context *c = ht_calloc(1, sizeof *c);
+    if (!c)
+        return ht_fail_memory(err);
+    c->model = p->model;
+    enum ht_status status = HT_OK;
+    if (threads != 1)
+        status = ht_pool_create(&c->pool, threads, err);
+    if (status == HT_OK)
+        status = ht_runner_create(&c->runner, p->runtime, max_batch, c->pool, err);
+    if (status == HT_OK)
+        *ret = c;
+    else
+        ht_context_destroy(c);
+    return status;
+}
+
+void ht_context_run(struct ht_context *c, const float *rows, size_t n, float *outputs)
+{
+    const struct ht_qmodel *m = c->model;
+    ht_runner_run_raw(c->runner, rows, n, outputs);
+    for (size_t i = 0; m->target_mean && i < n * m->outputs; i++)
+        outputs[i] = outputs[i] * m->target_std[i % m->outputs] + m->target_mean[i % m->outputs];
+}
 
 void ht_predictor_close(struct ht_predictor *p)
 {
     if (!p)
         return;
+    ht_context_destroy(p->own);
     ht_runtime_destroy(p->runtime);
     ht_qmodel_destroy(p->model);
-    ht_free(p->x);
     ht_free(p);
 }
 
@@ -26,24 +70,16 @@ enum ht_status ht_predictor_open(struct ht_predictor **ret, const char *path, si
                                  struct ht_error *err)
 {
     struct ht_kernels kernels;
-    size_t elements;
-    if (max_batch == 0)
-        return ht_fail(err, HT_ERR_CONFIG, "max_batch must be at least 1");
     struct ht_predictor *p = ht_calloc(1, sizeof *p);
     if (!p)
         return ht_fail_memory(err);
-    p->max_batch = max_batch;
     enum ht_status status = ht_run_kernels(&kernels, err);
     if (status == HT_OK)
         status = ht_qmodel_load(&p->model, path, err);
     if (status == HT_OK)
-        status = ht_runtime_create(&p->runtime, p->model, &kernels, max_batch, err);
-    if (status == HT_OK) {
-        if (ht_mul_size(max_batch, p->model->input.features, &elements))
-            p->x = ht_calloc(elements, sizeof *p->x);
-        if (!p->x)
-            status = ht_fail_memory(err);
-    }
+        status = ht_runtime_create(&p->runtime, p->model, &kernels, err);
+    if (status == HT_OK)
+        status = ht_context_create(&p->own, p, max_batch, 1, err);
     if (status == HT_OK)
         *ret = p;
     else
@@ -73,15 +109,7 @@ const char *ht_predictor_class_name(const struct ht_predictor *p, size_t class_i
 
 void ht_predictor_run(struct ht_predictor *p, const float *rows, size_t n, float *outputs)
 {
-    const struct ht_qmodel *m = p->model;
-    for (size_t at = 0; at < n; at += p->max_batch) {
-        size_t count = n - at < p->max_batch ? n - at : p->max_batch;
-        float *y = outputs + at * m->outputs;
-        ht_qmodel_transform_input(m, rows + at * m->input.features, count, p->x);
-        ht_runtime_run(p->runtime, p->x, count, y);
-        for (size_t i = 0; m->target_mean && i < count * m->outputs; i++)
-            y[i] = y[i] * m->target_std[i % m->outputs] + m->target_mean[i % m->outputs];
-    }
+    ht_context_run(p->own, rows, n, outputs);
 }
 
 size_t ht_predictor_class(const struct ht_predictor *p, const float *outputs)

@@ -83,6 +83,7 @@ struct ht_node *ht_graph_param(struct ht_graph *g, const struct ht_params *param
     struct ht_node *n = new_node(g);
     if (!n)
         return NULL;
+    n->params = params;
     n->span = span;
     n->rows = s->rows;
     n->cols = s->cols;

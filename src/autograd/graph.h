@@ -59,7 +59,8 @@ struct ht_node {
     int n_in;
     int id; /* position in the order of execution */
 
-    int span; /* of a parameter: in its struct ht_params */
+    const struct ht_params *params; /* of a parameter, and which of its spans it is */
+    int span;
     size_t rows, cols;
     bool batched;    /* rows is the current batch size */
     bool needs_grad; /* a parameter is upstream */

@@ -137,9 +137,9 @@ static void plan_node(struct plan *p, struct ht_node *n)
         return;
     }
     bool leaf_param = !n->op && n->value;
-    if (n->as_bytes)
-        add_buffer(p, &n->bytes, (elements + sizeof(ht_real) - 1) / sizeof(ht_real), n->id,
-                   value_end(p, n));
+    if (n->as_bytes) /* those of weights may be made in one run for the next */
+        add_buffer(p, &n->bytes, (elements + sizeof(ht_real) - 1) / sizeof(ht_real),
+                   n->absorbed ? 0 : n->id, n->absorbed ? end : value_end(p, n));
     else if (!leaf_param)
         add_buffer(p, &n->value, elements, n->op ? n->id : 0, value_end(p, n));
     if (p->training && p->reached[n->id]) {

@@ -13,8 +13,8 @@
 
 #include "base/alloc.h"
 
-#define SPIN_NANOSECONDS 20000 /* before a thread sleeps: about what being woken costs */
-#define SPIN_PAUSES      16    /* between looks at the clock */
+#define SPIN_NANOSECONDS 100000 /* before a thread sleeps: about what waking it costs both */
+#define SPIN_PAUSES      16     /* between looks at the clock */
 #define STACK_BYTES      ((size_t)4 << 20)
 
 /* A run: the caller fills work, user and parts, then sets `unfinished` and `unclaimed`. Whoever
@@ -37,6 +37,7 @@ struct ht_pool {
     alignas(64) atomic_size_t unfinished;
     alignas(64) atomic_uint sleepers;
     atomic_bool caller_sleeps, stopped;
+    unsigned wakes; /* of sleepers that are woken and do not know it yet */
     pthread_mutex_t lock;
     pthread_cond_t wanted, finished;
     pthread_t worker[HT_POOL_MAX_THREADS];
@@ -101,6 +102,22 @@ static void work_off(struct ht_pool *p)
     }
 }
 
+/* Who wakes takes sleepers off the count, so that a thread which the system keeps waiting is not
+ * woken again by every run. Woken too late it spins again: the next run may be near. */
+static void sleep_until_woken(struct ht_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->sleepers, 1);
+    if (has_work(p)) {
+        atomic_fetch_sub(&p->sleepers, 1);
+    } else {
+        while (p->wakes == 0 && !atomic_load(&p->stopped))
+            pthread_cond_wait(&p->wanted, &p->lock);
+        p->wakes -= p->wakes > 0;
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
 static void *run_worker(void *user)
 {
     struct ht_pool *p = user;
@@ -109,24 +126,21 @@ static void *run_worker(void *user)
             work_off(p);
             continue;
         }
-        pthread_mutex_lock(&p->lock);
-        atomic_fetch_add(&p->sleepers, 1);
-        while (!has_work(p))
-            pthread_cond_wait(&p->wanted, &p->lock);
-        atomic_fetch_sub(&p->sleepers, 1);
-        pthread_mutex_unlock(&p->lock);
+        sleep_until_woken(p);
     }
     return NULL;
 }
 
 static void wake_workers(struct ht_pool *p, size_t parts)
 {
-    const size_t sleepers = atomic_load(&p->sleepers);
-    if (sleepers == 0)
+    if (atomic_load(&p->sleepers) == 0)
         return;
     pthread_mutex_lock(&p->lock);
-    for (size_t i = 0; i < sleepers && i + 1 < parts; i++)
+    for (; atomic_load(&p->sleepers) > 0 && parts > 1; parts--) {
+        atomic_fetch_sub(&p->sleepers, 1);
+        p->wakes++;
         pthread_cond_signal(&p->wanted);
+    }
     pthread_mutex_unlock(&p->lock);
 }
 

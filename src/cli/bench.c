@@ -113,13 +113,14 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
 const struct ht_command ht_command_bench = {
     .name = "bench",
     .arguments = "kernels|infer|train",
-    .summary = "measure speed on this machine, on one thread",
+    .summary = "measure speed on this machine",
     .details =
         "kernels: every instruction set that the CPU has (HALFTONE_ISA=NAME: up to that one), in\n"
         "billions of multiply-adds a second and as a fraction of the peak: a loop of the same\n"
         "multiply instruction in registers, measured in the same milliseconds. The results are\n"
         "compared with the C reference; exit code 7 when a byte differs.\n"
-        "infer: whole networks with random weights, in the fastest instruction set.\n"
+        "infer: whole networks with random weights, in the fastest instruction set,\n"
+        "on one thread and on all (HALFTONE_THREADS).\n"
         "train: steps of training on random data, at several widths of the weights. The networks "
         "of\n"
         "one shape alternate in rounds of about 60 ms; speed to float is the median of the ratios\n"

@@ -97,7 +97,7 @@ static enum ht_status random_model(struct ht_qmodel **ret, const size_t *widths_
 }
 
 struct inference {
-    struct ht_runtime *runtime;
+    struct ht_runner *runner;
     size_t batch;
     float *x, *y;
 };
@@ -105,11 +105,12 @@ struct inference {
 static void infer(void *user)
 {
     const struct inference *i = user;
-    ht_runtime_run(i->runtime, i->x, i->batch, i->y);
+    ht_runner_run(i->runner, i->x, i->batch, i->y);
 }
 
 static void add_row(struct ht_table *t, const struct ht_qmodel *m, const struct ht_kernels *kernels,
-                    size_t batch, double products, const struct ht_bench_time *time)
+                    size_t batch, unsigned threads, double products,
+                    const struct ht_bench_time *time)
 {
     char layers[64];
     int at = snprintf(layers, sizeof layers, "%zu", m->input.features);
@@ -120,7 +121,7 @@ static void add_row(struct ht_table *t, const struct ht_qmodel *m, const struct 
     ht_table_set_text(t, "layers", layers);
     ht_table_set_integer(t, "bits", m->layers[0].weights.grid.bits);
     ht_table_set_integer(t, "batch", (int64_t)batch);
-    ht_table_set_integer(t, "threads", 1);
+    ht_table_set_integer(t, "threads", (int64_t)threads);
     ht_table_set_real(t, "us_per_batch", 1e6 * time->seconds);
     ht_table_set_real(t, "samples_per_s", (double)batch / time->seconds);
     ht_table_set_real(t, "gmac_per_s", products / time->seconds * 1e-9);
@@ -128,29 +129,49 @@ static void add_row(struct ht_table *t, const struct ht_qmodel *m, const struct 
         ht_table_set_real(t, "peak_fraction", time->peak_fraction);
 }
 
-static enum ht_status measure_model(const struct ht_cli *cli, struct ht_table *t,
-                                    const struct ht_qmodel *m, const struct ht_kernels *kernels,
-                                    struct ht_error *err)
+/* All batches with the threads of pool. peak_fraction is of one thread's peak for each of them. */
+static enum ht_status measure_batches(const struct ht_cli *cli, struct ht_table *t,
+                                      struct inference *run, const struct ht_qmodel *m,
+                                      const struct ht_runtime *runtime,
+                                      const struct ht_kernels *kernels, struct ht_pool *pool,
+                                      struct ht_error *err)
 {
-    const size_t features = m->input.features;
-    struct inference run = {NULL, 0, ht_calloc(MAX_BATCH * features, sizeof(float)),
-                            ht_calloc(MAX_BATCH * m->outputs, sizeof(float))};
-    enum ht_status status = run.x && run.y ? HT_OK : ht_fail_memory(err);
+    const unsigned threads = ht_pool_threads(pool);
     double products = 0;
     for (size_t i = 0; i < m->n_layers; i++)
         products += (double)m->layers[i].in * (double)m->layers[i].out;
-    if (status == HT_OK) {
-        for (size_t i = 0; i < MAX_BATCH * features; i++)
-            run.x[i] = (float)ht_rng_below(3, HT_RNG_INIT, i, 256) / 255.0f;
-        status = ht_runtime_create(&run.runtime, m, kernels, MAX_BATCH, err);
+    enum ht_status status = ht_runner_create(&run->runner, runtime, MAX_BATCH, pool, err);
+    if (status != HT_OK)
+        return status;
+    for (size_t i = 0; i < sizeof batches / sizeof *batches && !*cli->stop; i++) {
+        run->batch = batches[i];
+        const double work = products * (double)run->batch;
+        const struct ht_bench_time time =
+            ht_bench_measure(infer, run, work / threads, kernels, cli);
+        add_row(t, m, kernels, run->batch, threads, work, &time);
     }
-    for (size_t i = 0; status == HT_OK && i < sizeof batches / sizeof *batches; i++) {
-        run.batch = batches[i];
-        const double work = products * (double)run.batch;
-        const struct ht_bench_time time = ht_bench_measure(infer, &run, work, kernels, cli);
-        add_row(t, m, kernels, run.batch, work, &time);
-    }
-    ht_runtime_destroy(run.runtime);
+    ht_runner_destroy(run->runner);
+    return HT_OK;
+}
+
+static enum ht_status measure_model(const struct ht_cli *cli, struct ht_table *t,
+                                    const struct ht_qmodel *m, const struct ht_kernels *kernels,
+                                    struct ht_pool *pool, struct ht_error *err)
+{
+    const size_t features = m->input.features;
+    struct ht_runtime *runtime = NULL;
+    struct inference run = {NULL, 0, ht_calloc(MAX_BATCH * features, sizeof(float)),
+                            ht_calloc(MAX_BATCH * m->outputs, sizeof(float))};
+    enum ht_status status = run.x && run.y ? HT_OK : ht_fail_memory(err);
+    for (size_t i = 0; status == HT_OK && i < MAX_BATCH * features; i++)
+        run.x[i] = (float)ht_rng_below(3, HT_RNG_INIT, i, 256) / 255.0f;
+    if (status == HT_OK)
+        status = ht_runtime_create(&runtime, m, kernels, err);
+    if (status == HT_OK)
+        status = measure_batches(cli, t, &run, m, runtime, kernels, NULL, err);
+    if (status == HT_OK && ht_pool_threads(pool) > 1)
+        status = measure_batches(cli, t, &run, m, runtime, kernels, pool, err);
+    ht_runtime_destroy(runtime);
     ht_free(run.x);
     ht_free(run.y);
     return status;
@@ -159,8 +180,11 @@ static enum ht_status measure_model(const struct ht_cli *cli, struct ht_table *t
 enum ht_status ht_bench_run_infer(const struct ht_cli *cli, struct ht_error *err)
 {
     struct ht_kernels kernels;
+    struct ht_pool *pool = NULL;
     struct ht_table *t = NULL;
     enum ht_status status = ht_run_kernels(&kernels, err);
+    if (status == HT_OK)
+        status = ht_cli_pool(&pool, err);
     if (status == HT_OK)
         status = ht_table_create(&t, columns, sizeof columns / sizeof *columns, err);
     for (size_t i = 0; i < 2 * sizeof widths / sizeof *widths; i++) {
@@ -168,7 +192,7 @@ enum ht_status ht_bench_run_infer(const struct ht_cli *cli, struct ht_error *err
         if (status == HT_OK && !*cli->stop)
             status = random_model(&m, networks[i / 4], widths[i % 4], err);
         if (status == HT_OK && m)
-            status = measure_model(cli, t, m, &kernels, err);
+            status = measure_model(cli, t, m, &kernels, pool, err);
         ht_qmodel_destroy(m);
     }
     if (status == HT_OK)
@@ -176,5 +200,6 @@ enum ht_status ht_bench_run_infer(const struct ht_cli *cli, struct ht_error *err
     if (status == HT_OK)
         status = ht_table_write(t, cli->format, stdout, err);
     ht_table_destroy(t);
+    ht_pool_destroy(pool);
     return status;
 }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "base/pool.h"
 #include "config/config.h"
 #include "report/progress.h"
 #include "report/table.h"
@@ -54,6 +55,9 @@ void ht_cli_show_place(const struct ht_config *config, struct ht_error *err);
 
 /* The model file that an argument means: itself, or model.h5 of a run folder. */
 void ht_cli_model_path(const char *argument, char path[HT_PATH_LENGTH + 64]);
+
+/* As many threads as the process may use, or HALFTONE_THREADS; HT_ERR_CONFIG for a bad value. */
+enum ht_status ht_cli_pool(struct ht_pool **ret, struct ht_error *err);
 
 /* A line of talk on stderr, unless --quiet. */
 void ht_cli_say(const struct ht_cli *cli, const char *format, ...) HT_PRINTF(2, 3);

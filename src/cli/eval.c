@@ -58,6 +58,7 @@ static enum ht_status find_split(const char *name, const struct ht_dataset *d, i
 static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
 {
     struct ht_qmodel *model;
+    struct ht_pool *pool = NULL;
     struct ht_session session;
     struct ht_kernels kernels;
     struct ht_evaluation v;
@@ -66,9 +67,13 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
     ht_cli_model_path(cli->args[0], path);
     enum ht_status status = ht_run_kernels(&kernels, err);
     if (status == HT_OK)
+        status = ht_cli_pool(&pool, err);
+    if (status == HT_OK)
         status = ht_qmodel_load(&model, path, err);
-    if (status != HT_OK)
+    if (status != HT_OK) {
+        ht_pool_destroy(pool);
         return status;
+    }
     status = ht_session_from_model(&session, model, path, cli->values[DATA], err);
     if (status == HT_OK && session.other_data && !cli->values[DATA])
         ht_cli_say(cli, "note: the files of %s are not those that the model was trained on",
@@ -77,14 +82,15 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
         status = find_split(cli->values[SPLIT] ? cli->values[SPLIT] : "test", session.dataset,
                             &split, err);
         if (status == HT_OK)
-            status = ht_evaluate_integer(&v, model, &session.objective, &kernels, session.dataset,
-                                         (enum ht_split)split, err);
+            status = ht_evaluate_integer(&v, model, &session.objective, &kernels, pool,
+                                         session.dataset, (enum ht_split)split, err);
         if (status == HT_OK)
             status =
                 print_result(cli, model, &session, ht_split_name((enum ht_split)split), &v, err);
         ht_session_finish(&session);
     }
     ht_qmodel_destroy(model);
+    ht_pool_destroy(pool);
     return status;
 }
 

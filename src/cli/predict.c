@@ -68,7 +68,7 @@ static void add_row(struct ht_table *t, const struct columns *c, const struct ht
 }
 
 static enum ht_status predict_file(struct ht_table *t, const struct columns *c,
-                                   const struct ht_qmodel *m, struct ht_runtime *runtime,
+                                   const struct ht_qmodel *m, struct ht_runner *runner,
                                    bool classes, const char *path, struct ht_error *err)
 {
     float *rows, *y = ht_calloc(BATCH * m->outputs, sizeof *y);
@@ -77,10 +77,9 @@ static enum ht_status predict_file(struct ht_table *t, const struct columns *c,
         return ht_fail_memory(err);
     enum ht_status status = ht_rows_read(&rows, &n, path, m->input.features, err);
     if (status == HT_OK) {
-        ht_qmodel_transform_input(m, rows, n, rows);
         for (size_t at = 0; at < n; at += BATCH) {
             size_t count = n - at < BATCH ? n - at : BATCH;
-            ht_runtime_run(runtime, rows + at * m->input.features, count, y);
+            ht_runner_run_raw(runner, rows + at * m->input.features, count, y);
             for (size_t i = 0; i < count; i++)
                 add_row(t, c, m, classes, path, at + i, y + i * m->outputs);
         }
@@ -94,6 +93,8 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
 {
     struct ht_qmodel *m = NULL;
     struct ht_runtime *runtime = NULL;
+    struct ht_runner *runner = NULL;
+    struct ht_pool *pool = NULL;
     struct ht_table *t = NULL;
     struct ht_kernels kernels;
     struct columns c = {0};
@@ -102,21 +103,27 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
     ht_cli_model_path(cli->args[0], path);
     enum ht_status status = ht_run_kernels(&kernels, err);
     if (status == HT_OK)
+        status = ht_cli_pool(&pool, err);
+    if (status == HT_OK)
         status = ht_qmodel_load(&m, path, err);
     if (status == HT_OK) {
         classes = strcmp(m->task, "classification") == 0;
         status = make_columns(&c, m, classes, err);
     }
     if (status == HT_OK)
-        status = ht_runtime_create(&runtime, m, &kernels, BATCH, err);
+        status = ht_runtime_create(&runtime, m, &kernels, err);
+    if (status == HT_OK)
+        status = ht_runner_create(&runner, runtime, BATCH, pool, err);
     if (status == HT_OK)
         status = ht_table_create(&t, c.columns, c.n, err);
     for (int i = 1; i < cli->n_args && status == HT_OK; i++)
-        status = predict_file(t, &c, m, runtime, classes, cli->args[i], err);
+        status = predict_file(t, &c, m, runner, classes, cli->args[i], err);
     if (status == HT_OK)
         status = ht_table_write(t, cli->format, stdout, err);
     ht_table_destroy(t);
+    ht_runner_destroy(runner);
     ht_runtime_destroy(runtime);
+    ht_pool_destroy(pool);
     ht_qmodel_destroy(m);
     ht_free(c.columns);
     ht_free(c.keys);

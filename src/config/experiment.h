@@ -19,11 +19,12 @@ struct ht_source_position {
 
 struct ht_quantizer_config {
     int bits;                         /* 1..8; weights also 32 = no quantization at all */
-    char grid[HT_NAME_LENGTH];        /* full narrow affine binary zero_free */
-    char range[HT_NAME_LENGTH];       /* min_max ema learned */
+    char grid[HT_NAME_LENGTH];        /* names of ht_grid_names */
+    char range[HT_NAME_LENGTH];       /* min_max ema learned twn kmeans */
     char estimator[HT_NAME_LENGTH];   /* ste clipped_ste lsq lsq_plus pact dorefa ewgs dsq */
     char granularity[HT_NAME_LENGTH]; /* tensor channel (weights only) */
     char rounding[HT_NAME_LENGTH];    /* nearest_even floor stochastic */
+    char scale[HT_NAME_LENGTH];       /* real power_of_two */
     double momentum;                  /* ema: new = (1 - momentum) * old + momentum * batch */
     double delta;                     /* ewgs */
     double softness;                  /* dsq: its alpha */

@@ -15,11 +15,14 @@
 static const char *const targets[] = {"labels", "input", NULL};
 static const char *const pixels[] = {"unit", "symmetric", NULL};
 static const char *const inits[] = {"he", "xavier", "uniform", NULL};
-static const char *const grids[] = {"full", "narrow", "affine", "binary", "zero_free", NULL};
-static const char *const ranges[] = {"min_max", "ema", "learned", NULL};
+static const char *const grids[] = {"full", "narrow",         "affine", "binary",  "zero_free",
+                                    "pow2", "pow2_zero_free", "apot",   "ternary", "codebook",
+                                    NULL};
+static const char *const ranges[] = {"min_max", "ema", "learned", "twn", "kmeans", NULL};
 static const char *const estimators[] = {"ste",    "clipped_ste", "lsq", "lsq_plus", "pact",
                                          "dorefa", "ewgs",        "dsq", NULL};
 static const char *const granularities[] = {"tensor", "channel", NULL};
+static const char *const scales[] = {"real", "power_of_two", NULL};
 static const char *const roundings[] = {"nearest_even", "floor", "stochastic", NULL};
 static const char *const optimizers[] = {"sgd", "adam", "adamw", NULL};
 static const char *const schedules[] = {"constant", "step", "cosine", "exponential", NULL};
@@ -118,12 +121,14 @@ static const struct ht_field quantizer_fields[] = {
                      .type = HT_FIELD_CHOICE,
                      QUANTIZER(grid),
                      .choices = grids,
-                     .help = "which integer levels there are; with bits 1 the default is binary"},
-    [HT_ROW_RANGE] = {.name = "range",
-                      .type = HT_FIELD_CHOICE,
-                      QUANTIZER(range),
-                      .choices = ranges,
-                      .help = "how the scale is found"},
+                     .help = "which integer levels there are; with bits 1 the default is binary. "
+                             "From pow2 on: weights only"},
+    [HT_ROW_RANGE] =
+        {.name = "range",
+         .type = HT_FIELD_CHOICE,
+         QUANTIZER(range),
+         .choices = ranges,
+         .help = "how the scale is found; twn and kmeans come with grids ternary and codebook"},
     [HT_ROW_ESTIMATOR] = {.name = "estimator",
                           .type = HT_FIELD_CHOICE,
                           QUANTIZER(estimator),
@@ -150,6 +155,12 @@ static const struct ht_field quantizer_fields[] = {
                          .flags = HT_FIELD_OPEN_MIN,
                          .fallback = "0.01",
                          .help = "range ema: weight of the newest batch"},
+    [HT_ROW_SCALE] = {.name = "scale",
+                      .type = HT_FIELD_CHOICE,
+                      QUANTIZER(scale),
+                      .choices = scales,
+                      .fallback = "real",
+                      .help = "which scales there are: any, or powers of two"},
     [HT_ROW_DELTA] = {.name = "delta",
                       .type = HT_FIELD_DOUBLE,
                       QUANTIZER(delta),

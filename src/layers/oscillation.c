@@ -21,7 +21,7 @@ static ht_real *state(const struct ht_model *m, int span)
 static ht_real weight_of_level(const struct ht_quantizer *q, size_t c, ht_real level)
 {
     const ht_real half = q->rounding == HT_ROUND_FLOOR ? (ht_real)0.5 : 0;
-    return q->scale[c] * (level + half);
+    return q->effective[c] * (level + half);
 }
 
 struct weight {
@@ -45,9 +45,9 @@ static ht_real follow(const struct job *j, size_t c, const struct weight *w, ht_
     if (direction != 0)
         *w->direction = direction;
     if (j->threshold > 0 && *w->frequency > j->threshold) {
-        const struct ht_rounder r = ht_quantizer_rounder(q, c);
-        const struct ht_rounder nearest = {r.lo, r.hi,
-                                           r.kind == HT_ROUNDER_FLOOR ? HT_ROUNDER_EVEN : r.kind};
+        struct ht_rounder nearest = ht_quantizer_rounder(q, c);
+        if (nearest.kind == HT_ROUNDER_FLOOR)
+            nearest.kind = HT_ROUNDER_EVEN;
         *w->level = ht_round_one(&nearest, *w->average);
         *w->frequency = FROZEN;
         *w->latent = weight_of_level(q, c, *w->level);
@@ -94,9 +94,12 @@ void ht_oscillation_update(struct ht_model *m, double threshold, double momentum
 {
     for (size_t i = 0; i < m->n_blocks; i++) {
         struct job j = {m, &m->blocks[i], (ht_real)threshold, (ht_real)momentum};
+        ht_quantizer_refresh(&j.b->weights, HT_MODE_TRAIN); /* of the scales after the step */
         ht_pool_run(pool, (j.b->out + ROWS_OF_PART - 1) / ROWS_OF_PART, follow_rows, &j);
     }
     state(m, m->flips_span)[0] = 1;
+    if (threshold > 0)
+        m->params.version++; /* bytes of weights that are frozen now are stale */
 }
 
 /* flips_span of the model: has it begun; flip rate and frozen share of the last epoch. */

@@ -63,10 +63,9 @@ HT_VECTORIZED static void adam_piece(const struct ht_optimizer *o, const struct 
                                      double learning_rate, double l2, double shrink)
 {
     const double beta1 = o->config.beta1, beta2 = o->config.beta2;
-    const double correction1 = 1 - pow(beta1, (double)o->step);
-    const double correction2 = 1 - pow(beta2, (double)o->step);
-    const ht_real rate = (ht_real)(learning_rate / correction1);
-    const ht_real root = (ht_real)(1 / sqrt(correction2)), epsilon = (ht_real)o->config.epsilon;
+    const ht_real rate = (ht_real)(learning_rate / o->correction[0]);
+    const ht_real root = (ht_real)(1 / sqrt(o->correction[1]));
+    const ht_real epsilon = (ht_real)o->config.epsilon;
     const ht_real b1 = (ht_real)beta1, c1 = (ht_real)(1 - beta1);
     const ht_real b2 = (ht_real)beta2, c2 = (ht_real)(1 - beta2);
     const ht_real decay = (ht_real)l2, off = (ht_real)shrink;
@@ -184,7 +183,7 @@ static bool divide(struct ht_optimizer *o)
 
 enum ht_status ht_optimizer_create(struct ht_optimizer **ret,
                                    const struct ht_optimizer_config *config,
-                                   const struct ht_params *params, struct ht_error *err)
+                                   struct ht_params *params, struct ht_error *err)
 {
     const struct ht_optimizer_kind *kind = find_kind(config->name);
     if (!kind)
@@ -288,7 +287,8 @@ static void step_part(const struct ht_optimizer *o, struct ht_optimizer_part *pa
                           .relative = (span->flags & HT_SPAN_RELATIVE) != 0};
         for (int i = 0; i < o->n_slots; i++)
             p.slot[i] = o->slots[i] + at;
-        squares += sum_of_squares(p.grad, p.n);
+        if (o->measures)
+            squares += sum_of_squares(p.grad, p.n);
         if (factor != 1)
             multiply(p.grad, p.n, (ht_real)factor);
         o->kind->update(o, &p, o->learning_rate);
@@ -310,10 +310,14 @@ static double norm_of_parts(const struct ht_optimizer *o)
     return sqrt(sum);
 }
 
-void ht_optimizer_begin(struct ht_optimizer *o, double learning_rate)
+void ht_optimizer_begin(struct ht_optimizer *o, double learning_rate, bool measures)
 {
     o->step++;
+    o->params->version++;
     o->learning_rate = learning_rate;
+    o->measures = measures;
+    o->correction[0] = 1 - pow(o->config.beta1, (double)o->step);
+    o->correction[1] = 1 - pow(o->config.beta2, (double)o->step);
     for (size_t i = 0; i < o->n_parts; i++)
         o->parts[i].done = false;
 }
@@ -378,6 +382,6 @@ struct ht_optimizer_result ht_optimizer_step(struct ht_optimizer *o, double lear
         if (norm > clip_norm)
             factor = clip_norm / norm;
     }
-    ht_optimizer_begin(o, learning_rate);
+    ht_optimizer_begin(o, learning_rate, true);
     return finish_step(o, factor, pool);
 }

@@ -32,10 +32,12 @@ struct ht_optimizer_part {
 struct ht_optimizer {
     const struct ht_optimizer_kind *kind;
     struct ht_optimizer_config config;
-    const struct ht_params *params;
+    struct ht_params *params;
     /* What a checkpoint keeps: the steps done, and arrays [params->n] laid out as the values. */
     uint64_t step;
-    double learning_rate; /* of the step under way */
+    double learning_rate; /* of the step under way, as all below */
+    bool measures;        /* takes the norm of the gradients */
+    double correction[2]; /* Adam's of the moments: 1 - beta^step */
     int n_slots;
     const char *slot_names[HT_MAX_SLOTS]; /* "momentum", or "m" and "v"; static strings */
     ht_real *slots[HT_MAX_SLOTS];
@@ -51,12 +53,13 @@ bool ht_optimizer_defaults(struct ht_optimizer_config *config, const char *name)
  * and settings out of range. */
 enum ht_status ht_optimizer_create(struct ht_optimizer **ret,
                                    const struct ht_optimizer_config *config,
-                                   const struct ht_params *params, struct ht_error *err);
+                                   struct ht_params *params, struct ht_error *err);
 void ht_optimizer_destroy(struct ht_optimizer *o);
 
 struct ht_optimizer_result {
-    double gradient_norm; /* L2, of all gradients before clipping, summed in double */
-    bool finite;          /* all parameters after the step */
+    double
+        gradient_norm; /* L2, of all gradients before clipping, summed in double; 0 unless asked */
+    bool finite;       /* all parameters after the step: also not when a gradient was not */
 };
 
 /* One step against the gradients; spans with a minimum are kept >= it. clip_norm > 0: gradients
@@ -66,11 +69,12 @@ struct ht_optimizer_result {
 struct ht_optimizer_result ht_optimizer_step(struct ht_optimizer *o, double learning_rate,
                                              double clip_norm, struct ht_pool *pool);
 
-/* The same step without clipping, while backward is still going on: begin, then rows row..row +
- * rows of a span as their gradients are final (row a multiple of HT_OPTIMIZER_ROWS, rows too but
- * for the end; different rows from different threads), then end for all that is left. */
+/* The same step without clipping, and with the norm only on demand (it costs a pass), while
+ * backward is still going on: begin, then rows row..row + rows of a span as their gradients are
+ * final (row a multiple of HT_OPTIMIZER_ROWS, rows too but for the end; different rows from
+ * different threads), then end for all that is left. */
 #define HT_OPTIMIZER_ROWS ((size_t)64)
-void ht_optimizer_begin(struct ht_optimizer *o, double learning_rate);
+void ht_optimizer_begin(struct ht_optimizer *o, double learning_rate, bool measures);
 void ht_optimizer_update_rows(struct ht_optimizer *o, size_t span, size_t row, size_t rows);
 struct ht_optimizer_result ht_optimizer_end(struct ht_optimizer *o, struct ht_pool *pool);
 

@@ -1,5 +1,7 @@
 #include "qmodel/qmodel.h"
 
+#include <string.h>
+
 #include "base/alloc.h"
 
 const struct ht_qactivation *ht_qlayer_output_quant(const struct ht_qlayer *layer)
@@ -65,18 +67,26 @@ enum ht_status ht_qmodel_derive(struct ht_qmodel *m, struct ht_error *err)
     return HT_OK;
 }
 
+/* One operation a loop, so that compilers vectorize it: it is as long as a small network. */
+static void transform_row(const struct ht_qinput *in, const float *raw, float *x)
+{
+    const size_t n = in->features;
+    if (in->pixel_range == 255)
+        for (size_t i = 0; i < n; i++)
+            x[i] = raw[i] / 255.0f;
+    else if (in->pixel_range == -1)
+        for (size_t i = 0; i < n; i++)
+            x[i] = raw[i] / 127.5f - 1.0f;
+    else
+        memmove(x, raw, n * sizeof *x);
+    for (size_t i = 0; in->mean && i < n; i++)
+        x[i] = (x[i] - in->mean[i]) / in->std[i];
+}
+
 void ht_qmodel_transform_input(const struct ht_qmodel *m, const float *raw, size_t n, float *x)
 {
-    const struct ht_qinput *in = &m->input;
-    for (size_t i = 0; i < n * in->features; i++) {
-        float v = raw[i];
-        if (in->pixel_range == 255)
-            v = v / 255.0f;
-        else if (in->pixel_range == -1)
-            v = v / 127.5f - 1.0f;
-        const size_t column = i % in->features;
-        x[i] = in->mean ? (v - in->mean[column]) / in->std[column] : v;
-    }
+    for (size_t i = 0; i < n; i++)
+        transform_row(&m->input, raw + i * m->input.features, x + i * m->input.features);
 }
 
 size_t ht_qmodel_class(const struct ht_qmodel *m, const float *y)
@@ -99,6 +109,8 @@ size_t ht_qmodel_bytes(const struct ht_qmodel *m)
         bytes += l->weights.channels * sizeof(float) + l->out * sizeof(int32_t);
         if (l->weights.zero_point)
             bytes += l->weights.channels * sizeof(int32_t);
+        if (l->weights.grid.learned)
+            bytes += (size_t)1 << l->weights.grid.bits;
     }
     return bytes;
 }

@@ -1,13 +1,17 @@
 /* Fake quantization of weights, of the network's input and of values in front of a table:
  * value = round(clamp(x / scale)), real value = value * scale (docs/numerics.md, 2). */
+#include <string.h>
+
 #include "autograd/op.h"
 #include "kernels/kernels.h"
-#include "quant/quantizer.h"
+#include "quant/tables.h"
 
 #define PART_ROWS ((size_t)32) /* that a thread takes at a time */
 
 struct attr {
     struct ht_quantizer *quantizer;
+    uint64_t
+        fresh; /* version of the parameters that the bytes are of, when refreshed early; else 0 */
 };
 
 static struct ht_quantizer *quantizer_of(const struct ht_node *n)
@@ -18,11 +22,13 @@ static struct ht_quantizer *quantizer_of(const struct ht_node *n)
 struct ht_node *ht_fake_quant(struct ht_graph *g, struct ht_node *x, struct ht_quantizer *q,
                               const struct ht_params *params)
 {
-    struct attr attr = {q};
+    struct attr attr = {q, 0};
     struct ht_node *in[3] = {x, NULL, NULL};
     int n_in = 1;
     if (q->range->learned)
         in[n_in++] = ht_graph_param(g, params, q->scale_span);
+    else if (q->grid.learned)
+        in[n_in++] = ht_graph_param(g, params, q->centroid_span);
     if (ht_quantizer_has_offset(q))
         in[n_in++] = ht_graph_param(g, params, q->offset_span);
     return ht_graph_add(g, &ht_op_fake_quant, &attr, n_in, in);
@@ -43,9 +49,9 @@ static enum ht_status infer(struct ht_node *n, struct ht_error *err)
     HT_OP_REQUIRE(n, err, q->channels == 1 || q->channels == n->rows,
                   "one scale per tensor or per row");
     n->n_scale = q->channels;
-    n->signed_levels = q->grid.lo < 0;
+    n->signed_levels = ht_grid_is_signed(&q->grid);
     n->scratch_back_size = 2 * n->cols; /* u of a row, and q where it is bytes */
-    n->residual_size = n->rows * n->cols;
+    n->residual_size = n->rows * n->cols * (q->grid.learned ? 2 : 1);
     return HT_OK;
 }
 
@@ -62,6 +68,22 @@ static ht_real unit(const struct ht_quantizer *q, const struct ht_estimate *e, h
     return x / e->scale;
 }
 
+/* For gradient checks of a codebook: the levels of the last TRAIN run. */
+static ht_real *levels_kept(const struct ht_node *n)
+{
+    return n->residual + n->rows * n->cols;
+}
+
+/* A codebook's surrogate has the centroid, over the scale, beside it: both then have derivative 1.
+ */
+static ht_real centroid_of(const struct ht_node *n, const struct ht_quantizer *q, size_t c,
+                           size_t i)
+{
+    if (!q->centroid)
+        return 0;
+    return q->centroid[q->centroid_of[(int)levels_kept(n)[i] + 128]] / q->effective[c];
+}
+
 static void surrogate(struct ht_node *n, const struct ht_quantizer *q)
 {
     size_t length = run_length(n, q);
@@ -69,19 +91,22 @@ static void surrogate(struct ht_node *n, const struct ht_quantizer *q)
         const struct ht_estimate e = ht_quantizer_surrogate_estimate(q, c);
         for (size_t i = c * length; i < (c + 1) * length; i++)
             n->value[i] =
-                ht_quantizer_surrogate(q, &e, unit(q, &e, n->in[0]->value[i]), n->residual[i]);
-        n->scale[c] = q->scale[c];
+                ht_quantizer_surrogate(q, &e, unit(q, &e, n->in[0]->value[i]), n->residual[i]) +
+                centroid_of(n, q, c, i);
+        n->scale[c] = q->effective[c];
     }
 }
 
 static void keep_residual(struct ht_node *n, const struct ht_quantizer *q)
 {
     size_t length = run_length(n, q);
+    if (q->centroid)
+        memcpy(levels_kept(n), n->value, n->rows * n->cols * sizeof *n->value);
     for (size_t c = 0; c < q->channels; c++) {
         const struct ht_estimate e = ht_quantizer_estimate(q, c);
         for (size_t i = c * length; i < (c + 1) * length; i++)
-            ht_quantizer_keep_residual(q, &e, unit(q, &e, n->in[0]->value[i]), n->value[i],
-                                       &n->residual[i]);
+            ht_quantizer_keep_residual(q, &e, unit(q, &e, n->in[0]->value[i]),
+                                       n->value[i] - centroid_of(n, q, c, i), &n->residual[i]);
     }
 }
 
@@ -110,25 +135,43 @@ static void quantize_by_blocks(const struct job *j, size_t channel, size_t at)
 }
 
 /* To bytes. A row is measured and quantized while it is in L1. */
+static void quantize_row(const struct job *j, size_t row)
+{
+    const struct ht_node *n = j->n;
+    struct ht_quantizer *q = j->q;
+    const size_t c = q->channels == 1 ? 0 : row, at = row * n->cols;
+    uint8_t *levels = (uint8_t *)ht_node_levels(n) + at;
+    const ht_real *x = n->in[0]->value + at;
+    if (j->observes) {
+        ht_quantizer_observe_channel(q, c, x, n->cols);
+        ht_quantizer_refresh_channel(q, c, HT_MODE_TRAIN);
+    }
+    if (!ht_quantizer_is_plain(q, j->run)) {
+        quantize_by_blocks(j, c, at);
+        return;
+    }
+    if (q->grid.step == 0) {
+        const struct ht_rounder table = ht_quantizer_rounder(q, c);
+        ht_quantize_row_to_bytes(&table, x, q->effective[c], n->cols, (int8_t *)levels);
+        return;
+    }
+    const struct ht_kernel_quantizer kernel = ht_quantizer_for_kernels(q, c);
+    n->kernels->quantize((const float *)(const void *)x, n->cols, (float)q->effective[c], &kernel,
+                         levels);
+}
+
 static void quantize_rows(void *user, size_t part)
 {
     const struct job *j = user;
-    const struct ht_node *n = j->n;
-    struct ht_quantizer *q = j->q;
-    uint8_t *levels = ht_node_levels(n);
     const size_t end = (part + 1) * PART_ROWS;
-    for (size_t row = part * PART_ROWS; row < end && row < n->rows; row++) {
-        const size_t c = q->channels == 1 ? 0 : row, at = row * n->cols;
-        if (j->observes)
-            ht_quantizer_observe_channel(q, c, n->in[0]->value + at, n->cols);
-        if (!ht_quantizer_is_plain(q, j->run)) {
-            quantize_by_blocks(j, c, at);
-            continue;
-        }
-        const struct ht_kernel_quantizer kernel = ht_quantizer_for_kernels(q, c);
-        n->kernels->quantize((const float *)(const void *)(n->in[0]->value + at), n->cols,
-                             (float)q->scale[c], &kernel, levels + at);
-    }
+    for (size_t row = part * PART_ROWS; row < end && row < j->n->rows; row++)
+        quantize_row(j, row);
+}
+
+static bool is_fresh(const struct ht_node *n)
+{
+    const struct attr *a = n->attr;
+    return n->in[0]->params && a->fresh != 0 && a->fresh == n->in[0]->params->version;
 }
 
 static void forward_bytes(struct ht_node *n, struct ht_quantizer *q, const struct ht_run *run)
@@ -137,13 +180,15 @@ static void forward_bytes(struct ht_node *n, struct ht_quantizer *q, const struc
     struct job j = {n, q, run, observes && by_row};
     if (observes && !by_row)
         ht_quantizer_observe(q, n->in[0]->value, n->rows * n->cols);
-    ht_quantizer_refresh(q);
-    ht_pool_run(run->pool, (n->rows + PART_ROWS - 1) / PART_ROWS, quantize_rows, &j);
+    if (!j.observes)
+        ht_quantizer_refresh(q, run->mode);
+    if (observes || !is_fresh(n))
+        ht_pool_run(run->pool, (n->rows + PART_ROWS - 1) / PART_ROWS, quantize_rows, &j);
     if (observes)
         q->ready[0] = 1;
     n->zero_point = (int)q->zero_point[0];
     for (size_t c = 0; c < q->channels; c++)
-        n->scale[c] = q->scale[c];
+        n->scale[c] = q->effective[c];
 }
 
 static void forward(struct ht_node *n, const struct ht_run *run)
@@ -152,6 +197,7 @@ static void forward(struct ht_node *n, const struct ht_run *run)
     size_t length = run_length(n, q);
     const ht_real *x = n->in[0]->value;
     if (run->mode == HT_MODE_SURROGATE) {
+        ht_quantizer_refresh(q, run->mode);
         surrogate(n, q);
         return;
     }
@@ -161,11 +207,11 @@ static void forward(struct ht_node *n, const struct ht_run *run)
     }
     if (ht_quantizer_observes(q, run->mode))
         ht_quantizer_observe(q, x, length);
-    ht_quantizer_refresh(q);
+    ht_quantizer_refresh(q, run->mode);
     for (size_t c = 0; c < q->channels; c++) {
         const struct ht_place_in_run place = {run, c * length};
         ht_quantizer_levels(q, c, place, x + c * length, length, n->value + c * length);
-        n->scale[c] = q->scale[c];
+        n->scale[c] = q->effective[c];
     }
     if (n->residual)
         keep_residual(n, q);
@@ -208,12 +254,42 @@ static void row_gradient(const struct ht_node *n, size_t channel, size_t at,
         ht_quantizer_dampen(q, channel, n->in[0]->value + at, rounded, NULL, n->cols, dx);
 }
 
+size_t ht_fake_quant_sums(const struct ht_node *n)
+{
+    const struct ht_grid *g = &quantizer_of(n)->grid;
+    return g->learned ? (size_t)1 << g->bits : 1;
+}
+
+/* The sums of each row, added in the order of rows: so too where rows are bytes. */
+static void put_centroids(struct ht_node *n, size_t row, const ht_real *sums, ht_real *total)
+{
+    const size_t n_sums = ht_fake_quant_sums(n);
+    for (size_t k = 0; k < n_sums; k++)
+        total[k] = (row ? total[k] : 0) + sums[k];
+    for (size_t k = 0; row + 1 == n->rows && k < n_sums; k++)
+        ht_grad_put(n, 1, k, total[k]);
+}
+
+static void backward_centroids(struct ht_node *n)
+{
+    const struct ht_quantizer *q = quantizer_of(n);
+    const ht_real *levels = n->residual ? levels_kept(n) : n->value;
+    ht_real sums[HT_GRID_TABLE], total[HT_GRID_TABLE];
+    for (size_t row = 0; row < n->rows; row++) {
+        memset(sums, 0, sizeof sums);
+        ht_codebook_add(q, levels + row * n->cols, n->grad + row * n->cols, n->cols, sums);
+        put_centroids(n, row, sums, total);
+    }
+}
+
 static void backward(struct ht_node *n, const struct ht_run *run)
 {
     const struct ht_quantizer *q = quantizer_of(n);
     const struct ht_node *x = n->in[0];
     size_t rows_per_channel = q->channels == 1 ? n->rows : 1;
     ht_real *u = n->scratch_back, offset_sum = 0;
+    if (q->grid.learned)
+        backward_centroids(n);
     for (size_t c = 0; c < q->channels; c++) {
         const struct ht_estimate e = ht_quantizer_estimate(q, c);
         ht_real sum = 0;
@@ -269,22 +345,58 @@ static ht_real row_of_bytes(const struct ht_node *n, size_t channel, size_t row)
 void ht_fake_quant_backward_rows(struct ht_node *n, size_t first, size_t rows, ht_real *sums)
 {
     const struct ht_quantizer *q = quantizer_of(n);
+    const int8_t *levels = ht_node_levels(n);
+    const size_t n_sums = ht_fake_quant_sums(n);
+    for (size_t row = first; q->grid.learned && row < first + rows; row++) {
+        const size_t at = row * n->cols;
+        memset(sums + row * n_sums, 0, n_sums * sizeof *sums);
+        ht_codebook_add_bytes(q, levels + at, n->in[0]->grad + at, n->cols, sums + row * n_sums);
+    }
     if (!q->range->learned && q->estimator->identity && !(q->dampening > 0))
         return;
-    for (size_t row = first; row < first + rows; row++)
-        sums[row] = row_of_bytes(n, q->channels == 1 ? 0 : row, row);
+    for (size_t row = first; row < first + rows; row++) {
+        const ht_real sum = row_of_bytes(n, q->channels == 1 ? 0 : row, row);
+        if (!q->grid.learned)
+            sums[row] = sum;
+    }
 }
 
-void ht_fake_quant_backward_scales(struct ht_node *n, const ht_real *sums)
+void ht_fake_quant_backward_scales(struct ht_node *n, size_t first, size_t rows,
+                                   const ht_real *sums)
 {
     const struct ht_quantizer *q = quantizer_of(n);
-    const size_t rows_per_channel = q->channels == 1 ? n->rows : 1;
-    for (size_t c = 0; q->range->learned && c < q->channels; c++) {
+    const size_t rows_per_channel = q->channels == 1 ? n->rows : 1, n_sums = ht_fake_quant_sums(n);
+    const bool all = first == 0 && rows == n->rows;
+    ht_real total[HT_GRID_TABLE];
+    for (size_t row = 0; q->grid.learned && all && row < n->rows; row++)
+        put_centroids(n, row, sums + row * n_sums, total);
+    if (!q->range->learned || (q->channels == 1 && !all))
+        return;
+    for (size_t c = first; c < (q->channels == 1 ? 1 : first + rows); c++) {
         ht_real sum = 0;
         for (size_t row = c; row < c + rows_per_channel; row++)
             sum += sums[row];
         ht_grad_put(n, 1, c, ht_quantizer_scale_gradient(q, c, sum, n->rows, n->cols));
     }
+}
+
+bool ht_fake_quant_steps_by_rows(const struct ht_node *n)
+{
+    const struct ht_quantizer *q = quantizer_of(n);
+    return q->range->learned && q->channels == n->rows && q->effective == q->scale &&
+           !q->stochastic;
+}
+
+void ht_fake_quant_refresh_rows(struct ht_node *n, size_t first, size_t rows)
+{
+    const struct job j = {n, quantizer_of(n), NULL, false};
+    for (size_t row = first; row < first + rows; row++)
+        quantize_row(&j, row);
+}
+
+void ht_fake_quant_refreshed(struct ht_node *n)
+{
+    ((struct attr *)n->attr)->fresh = n->in[0]->params->version;
 }
 
 const struct ht_op ht_op_fake_quant = {

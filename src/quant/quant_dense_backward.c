@@ -9,20 +9,21 @@ struct work {
     struct ht_node *n;
     const struct ht_run *run;
     ht_real *dv;        /* [B, out] gradient in front of the output quantizer and the activation */
+    ht_real *scaled;    /* [B, out] dv times the scales of the weights */
     ht_real *sum, *dot; /* [out] over the batch, of dv and of dv * normalized */
     ht_real *row_sums;  /* [B] of the output scale's gradient */
     ht_real *row_offsets; /* [B] of the output offset's gradient */
     ht_real *x;           /* [B, in]: levels - zero_point as floats */
     ht_real *w;           /* on kernels: for each part of the inputs a block of weights as floats */
-    ht_real *scale_sums;  /* [out] of the weight scales' gradients, on kernels */
+    ht_real *scale_sums; /* [out, ht_fake_quant_sums] of the weight scales' gradients, on kernels */
 };
 
 static struct work workspace(struct ht_node *n, const struct ht_run *run)
 {
     const struct ht_node *x = n->in[HT_QD_X], *w = n->in[HT_QD_W];
     ht_real *p = n->scratch_back;
-    struct work k = {.n = n, .run = run, .dv = p};
-    k.sum = k.dv + n->rows * n->cols;
+    struct work k = {.n = n, .run = run, .dv = p, .scaled = p + n->rows * n->cols};
+    k.sum = k.scaled + n->rows * n->cols;
     k.dot = k.sum + n->cols;
     k.row_sums = k.dot + n->cols;
     k.row_offsets = k.row_sums + n->rows;
@@ -31,7 +32,7 @@ static struct work workspace(struct ht_node *n, const struct ht_run *run)
         return k;
     }
     k.scale_sums = k.row_offsets + n->rows;
-    k.x = k.scale_sums + w->rows;
+    k.x = k.scale_sums + w->rows * ht_fake_quant_sums(w);
     k.w = k.x + x->rows * x->cols;
     return k;
 }
@@ -197,6 +198,14 @@ static void x_rows(void *user, size_t part)
              k->x + at);
 }
 
+/* Weights whose step may come at once, and the next forward's bytes with it. */
+static bool refreshes(const struct work *k)
+{
+    const struct ht_node *w = k->n->in[HT_QD_W];
+    return w->absorbed && k->run->gradient_ready && w->last_grad[0] && w->last_grad[1] &&
+           ht_fake_quant_steps_by_rows(w);
+}
+
 /* Gradients of some outputs' weights, and on through their quantizer while they are in the cache.
  */
 static void weights_of_columns(void *user, size_t part)
@@ -211,27 +220,35 @@ static void weights_of_columns(void *user, size_t part)
     for (size_t row = first; w->absorbed && row < end; row += HT_READY_ROWS) {
         const size_t rows = end - row < HT_READY_ROWS ? end - row : HT_READY_ROWS;
         ht_fake_quant_backward_rows(w, row, rows, k->scale_sums);
+        if (refreshes(k)) {
+            ht_fake_quant_backward_scales(w, row, rows, k->scale_sums);
+            ht_gradient_ready(k->run, w, 1, row, rows);
+        }
         ht_gradient_ready(k->run, w, 0, row, rows);
+        if (refreshes(k))
+            ht_fake_quant_refresh_rows(w, row, rows);
     }
 }
 
+/* scaled = dv * scale of the weights */
 HT_VECTORIZED static void scale_rows(void *user, size_t part)
 {
     const struct work *k = user;
     const struct ht_node *n = k->n, *w = n->in[HT_QD_W];
     const size_t end = ht_qd_end(part, HT_QD_ROWS, n->rows);
     for (size_t b = part * HT_QD_ROWS; b < end; b++) {
-        ht_real *restrict dv = k->dv + b * n->cols;
+        const ht_real *dv = k->dv + b * n->cols;
+        ht_real *restrict scaled = k->scaled + b * n->cols;
         if (w->n_scale == 1)
             for (size_t j = 0; j < n->cols; j++)
-                dv[j] *= w->scale[0];
+                scaled[j] = dv[j] * w->scale[0];
         else
             for (size_t j = 0; j < n->cols; j++)
-                dv[j] *= w->scale[j];
+                scaled[j] = dv[j] * w->scale[j];
     }
 }
 
-/* Some columns of the input's gradient: dv . w, a block of outputs after the other, so that the
+/* Some columns of the input's gradient: scaled . w, a block of outputs after the other, so that the
  * weights become floats in the cache and are gone again. */
 static void input_part(void *user, size_t part)
 {
@@ -246,30 +263,32 @@ static void input_part(void *user, size_t part)
         const int8_t *levels = ht_node_levels(w);
         for (size_t i = 0; i < rows && ht_qd_on_kernels(n); i++)
             to_reals(levels + (j + i) * x->cols + first, true, stride, 0, buffer + i * stride);
-        ht_gemm(false, false, n->rows, stride, rows, 1, k->dv + j, n->cols,
+        ht_gemm(false, false, n->rows, stride, rows, 1, k->scaled + j, n->cols,
                 ht_qd_on_kernels(n) ? buffer : w->value + j * x->cols + first,
                 ht_qd_on_kernels(n) ? stride : x->cols, j ? 1 : ht_grad_beta(n, HT_QD_X),
                 x->grad + first, x->cols);
     }
 }
 
+/* The input's gradient first: weights may change as soon as their own is there. */
 void ht_qd_backward(struct ht_node *n, const struct ht_run *run)
 {
     const struct work k = workspace(n, run);
     const struct ht_node *x = n->in[HT_QD_X];
     struct ht_node *w = n->in[HT_QD_W];
-    const bool kernels = ht_qd_on_kernels(n);
     backward_output(&k);
     backward_affine(&k);
-    if (w->needs_grad) {
-        if (kernels)
-            for_rows(&k, x_rows);
-        ht_pool_run(run->pool, ht_qd_parts(n->cols, HT_QD_WEIGHTS), weights_of_columns, (void *)&k);
-        if (w->absorbed)
-            ht_fake_quant_backward_scales(w, k.scale_sums);
+    if (x->needs_grad) {
+        for_rows(&k, scale_rows);
+        ht_pool_run(run->pool, ht_qd_parts(x->cols, HT_QD_INPUTS), input_part, (void *)&k);
     }
-    if (!x->needs_grad)
+    if (!w->needs_grad)
         return;
-    for_rows(&k, scale_rows);
-    ht_pool_run(run->pool, ht_qd_parts(x->cols, HT_QD_INPUTS), input_part, (void *)&k);
+    if (ht_qd_on_kernels(n))
+        for_rows(&k, x_rows);
+    ht_pool_run(run->pool, ht_qd_parts(n->cols, HT_QD_WEIGHTS), weights_of_columns, (void *)&k);
+    if (refreshes(&k))
+        ht_fake_quant_refreshed(w);
+    else if (w->absorbed)
+        ht_fake_quant_backward_scales(w, 0, w->rows, k.scale_sums);
 }

@@ -63,6 +63,12 @@ static void for_columns(const struct work *k, ht_pool_work part)
 
 /* --- accumulators --- */
 
+/* [out] What sums start from; the room is free until statistics are taken. */
+static int32_t *kernel_init(const struct work *k)
+{
+    return (int32_t *)(void *)k->mean;
+}
+
 /* Whole and at most 2^24 in size, unless training has diverged: then NaN must not reach a cast. */
 static inline ht_acc whole(ht_real v)
 {
@@ -91,20 +97,30 @@ static void accumulate_by_gemm(const struct work *k)
     }
 }
 
-/* The same by the integer kernels: some outputs' weights are packed and used at once. */
-static void accumulate_part(void *user, size_t part)
+/* The same by the integer kernels. All is packed before any of it is used: what the parts share in
+ * the packing belongs to one of them. */
+static void pack_part(void *user, size_t part)
 {
     const struct work *k = user;
     const struct ht_node *n = k->n, *x = n->in[HT_QD_X], *w = n->in[HT_QD_W];
     const size_t first = part * HT_QD_COLUMNS, end = ht_qd_end(part, HT_QD_COLUMNS, n->cols);
     int16_t level[256];
     const struct ht_kernel_weights weights = ht_qd_kernel_weights(n, level);
-    int32_t *init = (int32_t *)(void *)k->mean; /* free until statistics are taken */
+    int32_t *init = kernel_init(k);
     n->kernels->pack_levels(&weights, first, end - first,
                             (const int8_t *)ht_node_levels(w) + first * w->cols, k->packed,
                             init + first);
     for (size_t j = first; j < end; j++)
         init[j] *= -x->zero_point;
+}
+
+static void multiply_part(void *user, size_t part)
+{
+    const struct work *k = user;
+    const struct ht_node *n = k->n, *x = n->in[HT_QD_X];
+    const size_t first = part * HT_QD_COLUMNS, end = ht_qd_end(part, HT_QD_COLUMNS, n->cols);
+    int16_t level[256];
+    const struct ht_kernel_weights weights = ht_qd_kernel_weights(n, level);
     const struct ht_kernel_dense dense = {
         .m = n->rows,
         .a = ht_node_levels(x),
@@ -113,10 +129,16 @@ static void accumulate_part(void *user, size_t part)
         .packed = k->packed,
         .column = first,
         .columns = end - first,
-        .init = init,
+        .init = kernel_init(k),
         .acc = (int32_t *)(void *)k->acc,
     };
     n->kernels->dense(&dense);
+}
+
+static void accumulate_by_kernels(const struct work *k)
+{
+    for_columns(k, pack_part);
+    for_columns(k, multiply_part);
 }
 
 /* --- bias, or folded batchnorm --- */
@@ -305,7 +327,7 @@ HT_VECTORIZED static void units_of_row(const struct work *k, size_t b)
 {
     const struct ht_node *n = k->n;
     const struct ht_quant_dense *s = ht_qd_spec(n);
-    const ht_real scale = s->out->scale[0];
+    const ht_real scale = s->out->effective[0];
     const ht_real lo = s->clamp_lo / scale, hi = s->clamp_hi / scale;
     const ht_real *value = k->value + b * n->cols, *multiplier = k->multiplier;
     ht_real *restrict units = ht_qd_units(n) + b * n->cols;
@@ -374,7 +396,7 @@ void ht_qd_forward(struct ht_node *n, const struct ht_run *run)
     struct ht_quantizer *q = ht_qd_spec(n)->out;
     const struct work k = workspace(n, run);
     if (ht_qd_on_kernels(n))
-        for_columns(&k, accumulate_part);
+        accumulate_by_kernels(&k);
     else
         accumulate_by_gemm(&k);
     if (k.folded) {
@@ -389,11 +411,10 @@ void ht_qd_forward(struct ht_node *n, const struct ht_run *run)
     }
     if (ht_quantizer_observes(q, run->mode))
         observe(&k);
-    if (run->mode != HT_MODE_SURROGATE)
-        ht_quantizer_refresh(q);
-    n->scale[0] = q->scale[0];
+    ht_quantizer_refresh(q, run->mode);
+    n->scale[0] = q->effective[0];
     n->zero_point = (int)q->zero_point[0];
     for (size_t j = 0; j < n->cols; j++)
-        k.multiplier[j] = k.scale[j] / q->scale[0];
+        k.multiplier[j] = k.scale[j] / q->effective[0];
     for_rows(&k, requantize_rows);
 }

@@ -1,10 +1,28 @@
 #include "quant/quantizer.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/rng.h"
 #include "base/vectorized.h"
+#include "quant/tables.h"
+
+/* Tables are for weights, and two of them find their scale in a way of their own. */
+static enum ht_status check_table(const struct ht_quantizer *q,
+                                  const struct ht_quantizer_spec *spec, bool of_weights,
+                                  struct ht_error *err)
+{
+    if (!of_weights && q->grid.step == 0)
+        return ht_fail(err, HT_ERR_CONFIG, "grid %s is for weights only", spec->grid);
+    const char *own = ht_range_of_grid(spec->grid);
+    if (own ? strcmp(own, spec->range) != 0 : q->range->observe_values != NULL)
+        return ht_fail(err, HT_ERR_CONFIG, "grid %s and range %s do not go together", spec->grid,
+                       spec->range);
+    if (q->grid.learned && spec->per_channel)
+        return ht_fail(err, HT_ERR_CONFIG, "grid %s has one table for a tensor", spec->grid);
+    return HT_OK;
+}
 
 /* ewgs: its x_n - x_q are shares of the range of levels (Lee et al. 2021). */
 static ht_real estimator_parameter(const struct ht_quantizer *q,
@@ -36,8 +54,15 @@ enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantiz
         return ht_fail(err, HT_ERR_CONFIG, "unknown rounding '%s'", spec->rounding);
     if (floor && q->grid.step != 1)
         return ht_fail(err, HT_ERR_CONFIG, "grid %s cannot round by floor", spec->grid);
+    if (q->grid.step == 0 && (q->stochastic || strcmp(spec->estimator, "dsq") == 0))
+        return ht_fail(err, HT_ERR_CONFIG, "grid %s has no stochastic rounding and no dsq",
+                       spec->grid);
     if (of_weights && q->grid.lo < -127) /* docs/numerics.md, 1 */
         return ht_fail(err, HT_ERR_CONFIG, "8-bit weights are narrow, without -128");
+    status = check_table(q, spec, of_weights, err);
+    if (status != HT_OK)
+        return status;
+    q->power_of_two = spec->power_of_two;
     q->rounding = floor ? HT_ROUND_FLOOR : HT_ROUND_NEAREST_EVEN;
     q->momentum = (ht_real)spec->momentum;
     q->clip_start = (ht_real)spec->clip_start;
@@ -52,8 +77,11 @@ static int declare(struct ht_params *p, const char *prefix, const char *name, si
                    unsigned flags, ht_real initial, ht_real minimum)
 {
     char full[96];
+    if (n == 0)
+        return -1;
     snprintf(full, sizeof full, "%s.%s", prefix, name);
-    return ht_params_declare(p, full, 1, n, flags, initial, minimum);
+    /* A row for each channel, as the weights have: a step takes them together. */
+    return ht_params_declare(p, full, n, 1, flags, initial, minimum);
 }
 
 void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_params *params,
@@ -65,13 +93,19 @@ void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_
     q->min_span = declare(state, prefix, "min", q->channels, 0, 0, 0);
     q->max_span = declare(state, prefix, "max", q->channels, 0, 0, 0);
     q->ready_span = declare(state, prefix, "ready", 1, 0, 0, 0);
-    q->offset_span =
-        ht_quantizer_has_offset(q) ? declare(params, prefix, "offset", 1, 0, 0, 0) : -1;
+    /* Those that only some quantizers have. */
+    const bool ternary = strcmp(q->grid.name, "ternary") == 0;
+    q->effective_span =
+        declare(state, prefix, "effective", q->power_of_two ? 2 * q->channels : 0, 0, 1, 0);
+    q->threshold_span = declare(state, prefix, "threshold", ternary ? q->channels : 0, 0, 0, 0);
+    q->centroid_span = declare(params, prefix, "centroid",
+                               q->grid.learned ? (size_t)1 << q->grid.bits : 0, 0, 0, 0);
+    q->offset_span = declare(params, prefix, "offset", ht_quantizer_has_offset(q) ? 1 : 0, 0, 0, 0);
 }
 
 static ht_real *span_value(const struct ht_params *p, int span)
 {
-    return p->value + p->spans[span].offset;
+    return span < 0 ? NULL : p->value + p->spans[span].offset;
 }
 
 void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
@@ -82,7 +116,10 @@ void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
     q->min = span_value(state, q->min_span);
     q->max = span_value(state, q->max_span);
     q->ready = span_value(state, q->ready_span);
-    q->offset = q->offset_span < 0 ? NULL : span_value(params, q->offset_span);
+    q->effective = q->power_of_two ? span_value(state, q->effective_span) : q->scale;
+    q->threshold = span_value(state, q->threshold_span);
+    q->centroid = span_value(params, q->centroid_span);
+    q->offset = span_value(params, q->offset_span);
 }
 
 bool ht_quantizer_has_offset(const struct ht_quantizer *q)
@@ -93,7 +130,7 @@ bool ht_quantizer_has_offset(const struct ht_quantizer *q)
 /* The zero point of the offset, before it is rounded. */
 static ht_real real_zero_point(const struct ht_quantizer *q)
 {
-    return (ht_real)q->grid.lo - q->offset[0] / q->scale[0];
+    return (ht_real)q->grid.lo - q->offset[0] / q->effective[0];
 }
 
 static bool zero_point_is_held(const struct ht_quantizer *q)
@@ -102,10 +139,9 @@ static bool zero_point_is_held(const struct ht_quantizer *q)
     return !(z >= (ht_real)q->grid.lo && z <= (ht_real)q->grid.hi); /* NaN is held, too */
 }
 
-void ht_quantizer_refresh(struct ht_quantizer *q)
+/* The zero point that follows the offset. */
+static void refresh_offset(struct ht_quantizer *q)
 {
-    if (!q->offset)
-        return;
     const ht_real z = real_zero_point(q), lo = (ht_real)q->grid.lo, hi = (ht_real)q->grid.hi;
     q->zero_point[0] = z > lo ? ht_round_even(z < hi ? z : hi) : lo;
     q->offset_residual = q->zero_point[0] - z;
@@ -117,10 +153,10 @@ struct ht_estimate ht_quantizer_estimate(const struct ht_quantizer *q, size_t ch
     struct ht_estimate e = {.lo = (ht_real)q->grid.lo - zero_point,
                             .hi = (ht_real)q->grid.hi - zero_point,
                             .step = (ht_real)q->grid.step,
-                            .scale = q->scale[channel],
+                            .scale = q->effective[channel],
                             .parameter = q->parameter};
     if (q->offset && !zero_point_is_held(q))
-        e.shift = -q->offset[0] / q->scale[0];
+        e.shift = -q->offset[0] / q->effective[0];
     if (q->estimator->transform)
         e.parameter = q->max[channel];
     return e;
@@ -188,18 +224,79 @@ void ht_quantizer_levels(const struct ht_quantizer *q, size_t c, struct ht_place
         x = level;
     }
     if (!(q->stochastic && place.run && place.run->mode == HT_MODE_TRAIN)) {
-        ht_quantize_row(&r, x, q->scale[c], n, level);
+        ht_quantize_row(&r, x, q->effective[c], n, level);
         return;
     }
     for (size_t i = 0; i < n; i++)
-        level[i] = x[i] / q->scale[c];
+        level[i] = x[i] / q->effective[c];
     ht_round_row_by_chance(&r, noise_of(q, place), level, n, level);
 }
 
+/* --- what follows from scales and centroids --- */
+
+/* 2^round(log2 scale), or for a codebook, whose levels fill int8, 2^ceil(log2 scale). */
+static ht_real power_of_two(ht_real scale, bool up)
+{
+    int exponent;
+    const double m = frexp((double)scale, &exponent); /* scale = m * 2^exponent, 0.5 <= m < 1 */
+    const bool above = up ? m > 0.5 : m > 0.70710678118654752;
+    const ht_real power = (ht_real)ldexp(1, above ? exponent : exponent - 1);
+    return power > HT_MIN_SCALE ? power : HT_MIN_SCALE;
+}
+
+/* The zero point belongs to the scale that quantizes. A learned range keeps its first one. */
+static void move_zero_point(struct ht_quantizer *q, size_t c)
+{
+    const ht_real lo = (ht_real)q->grid.lo, hi = (ht_real)q->grid.hi;
+    const ht_real min = q->min[c] < 0 ? q->min[c] : 0;
+    if (q->grid.has_zero_point && !q->range->learned)
+        q->zero_point[c] = ht_round_even(ht_clamp(lo - min / q->effective[c], lo, hi));
+}
+
+void ht_quantizer_refresh_channel(struct ht_quantizer *q, size_t c, enum ht_mode mode)
+{
+    if (q->centroid && mode == HT_MODE_SURROGATE)
+        return; /* the surrogate takes the centroids themselves: levels and scale are frozen */
+    if (q->centroid)
+        q->scale[c] = ht_codebook_scale(q);
+    if (q->power_of_two) {
+        ht_real *added = q->effective + q->channels;
+        if (mode == HT_MODE_SURROGATE) {
+            q->effective[c] = q->scale[c] + added[c];
+        } else {
+            q->effective[c] = power_of_two(q->scale[c], q->grid.learned);
+            added[c] = q->effective[c] - q->scale[c];
+            move_zero_point(q, c);
+        }
+    }
+    if (q->centroid)
+        ht_codebook_refresh(q);
+}
+
+void ht_quantizer_refresh(struct ht_quantizer *q, enum ht_mode mode)
+{
+    for (size_t c = 0; (q->power_of_two || q->centroid) && c < q->channels; c++)
+        ht_quantizer_refresh_channel(q, c, mode);
+    if (q->offset && mode != HT_MODE_SURROGATE)
+        refresh_offset(q);
+}
+
+/* --- rounding --- */
+
 struct ht_rounder ht_quantizer_rounder(const struct ht_quantizer *q, size_t channel)
 {
-    struct ht_rounder r = {(ht_real)q->grid.lo - q->zero_point[channel],
-                           (ht_real)q->grid.hi - q->zero_point[channel], HT_ROUNDER_EVEN};
+    if (q->grid.step == 0) {
+        struct ht_rounder table = ht_rounder_of_table(&q->grid);
+        if (q->threshold) { /* 0 where |u| <= threshold, which is not the midpoint */
+            const ht_real u = q->threshold[channel] / q->effective[channel];
+            table.threshold[0] = ht_nextafter(-u, -INFINITY);
+            table.threshold[1] = u;
+        }
+        return table;
+    }
+    struct ht_rounder r = {.lo = (ht_real)q->grid.lo - q->zero_point[channel],
+                           .hi = (ht_real)q->grid.hi - q->zero_point[channel],
+                           .kind = HT_ROUNDER_EVEN};
     if (q->grid.step == 2)
         r.kind = HT_ROUNDER_ODD;
     else if (q->rounding == HT_ROUND_FLOOR)
@@ -227,22 +324,30 @@ bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode)
         return true;
     if (q->range->learned)
         return mode == HT_MODE_TRAIN && q->ready[0] == 0;
-    /* The min_max scale of weights belongs to the weights as they are now, in every mode. */
-    return mode == HT_MODE_TRAIN || (q->of_weights && strcmp(q->range->name, "min_max") == 0);
+    if (q->grid.learned)
+        return false;
+    /* These scales of weights belong to the weights as they are now, in every mode. */
+    return mode == HT_MODE_TRAIN || (q->of_weights && (strcmp(q->range->name, "min_max") == 0 ||
+                                                       strcmp(q->range->name, "twn") == 0));
 }
 
 int ht_quantizer_bound(const struct ht_quantizer *q)
 {
     if (q->grid.has_zero_point)
         return q->grid.hi - q->grid.lo;
+    if (q->grid.learned)
+        return 127;
     return q->grid.hi > -q->grid.lo ? q->grid.hi : -q->grid.lo;
 }
 
 void ht_quantizer_observe_channel(struct ht_quantizer *q, size_t channel, const ht_real *x,
                                   size_t length)
 {
-    struct ht_range_stats stats = ht_range_measure(x, length);
-    q->range->observe(q, channel, &stats);
+    const struct ht_range_stats stats = ht_range_measure(x, length);
+    if (q->range->observe_values)
+        q->range->observe_values(q, channel, x, length, &stats);
+    else
+        q->range->observe(q, channel, &stats);
     if (q->estimator->settle)
         q->estimator->settle(q, channel, x, length);
 }
@@ -308,5 +413,5 @@ void ht_quantizer_dampen(const struct ht_quantizer *q, size_t c, const ht_real *
                          const ht_real *value, const int8_t *bytes, size_t n, ht_real *grad)
 {
     const struct ht_rounder r = ht_quantizer_rounder(q, c);
-    dampen(q->scale[c], r.lo, r.hi, 2 * q->dampening, x, value, bytes, n, grad);
+    dampen(q->effective[c], r.lo, r.hi, 2 * q->dampening, x, value, bytes, n, grad);
 }

@@ -20,6 +20,7 @@ struct ht_quantizer_spec {
     int bits;
     bool per_channel;
     double momentum;
+    bool power_of_two;             /* scales: see struct ht_quantizer */
     double delta;                  /* ewgs */
     double softness;               /* dsq: its alpha */
     double clip_start, clip_decay; /* pact: the first alpha, and its weight decay */
@@ -32,7 +33,8 @@ struct ht_quantizer {
     enum ht_rounding rounding; /* in eval mode */
     bool stochastic;           /* in train mode up or down by chance */
     ht_real momentum;
-    ht_real parameter;              /* of the estimator: struct ht_estimate */
+    bool power_of_two; /* scales are restricted to powers of two: multipliers become shifts */
+    ht_real parameter; /* of the estimator: struct ht_estimate */
     ht_real clip_start, clip_decay; /* pact */
     ht_real dampening; /* of weights: ht_quantizer_dampen; 0 = none. Set from outside */
     bool of_weights;   /* weights are seen whole each time; activations batch by batch */
@@ -41,12 +43,21 @@ struct ht_quantizer {
     ht_real scale_gradient_factor; /* 0: the estimator's; tests of the bare derivative set 1 */
     /* Spans in the model's parameters (scale, when learned) and state (the others). */
     int scale_span, zero_point_span, min_span, max_span, ready_span;
-    int offset_span;             /* parameter; -1: none */
-    ht_real *scale, *zero_point; /* [channels]; zero_point is whole */
+    int effective_span, threshold_span, centroid_span; /* -1: none */
+    int offset_span;                                   /* parameter; -1: none */
+    ht_real *scale, *zero_point; /* [channels] as found or learned; zero_point is whole */
     ht_real *min, *max;          /* [channels] seen so far */
     ht_real *ready;              /* [1] 0 until the first observation */
-    ht_real *offset;             /* [1] learned real value of the lowest level, or NULL */
-    ht_real offset_residual;     /* zero point - that of the offset unrounded: gradient checks */
+    /* [channels] the scale that quantizes: `scale` itself, or under power_of_two the power of two
+     * next to it, and then [channels] of what that added. ht_quantizer_refresh keeps it. */
+    ht_real *effective;
+    ht_real *threshold; /* grid ternary: [channels] magnitudes up to this become 0; else NULL */
+    /* Grid codebook, else NULL: [1 << bits] learned values, in no order. Refresh makes levels and
+     * scale of them; centroid_of[level + 128] is the centroid that a level stands for. */
+    ht_real *centroid;
+    uint8_t centroid_of[256];
+    ht_real *offset;         /* [1] learned real value of the lowest level, or NULL */
+    ht_real offset_residual; /* zero point - that of the offset unrounded: gradient checks */
 };
 
 /* HT_ERR_CONFIG for unknown names or widths. */
@@ -60,8 +71,11 @@ void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
 
 /* Whether the zero point follows a learned offset. */
 bool ht_quantizer_has_offset(const struct ht_quantizer *q);
-/* Before a forward: the zero point of the offset as it is now; nothing without one. */
-void ht_quantizer_refresh(struct ht_quantizer *q);
+/* What follows from scales, centroids and offsets, before they are used in a forward of this mode:
+ * a learned one changes with every step. In SURROGATE a power of two follows its scale, as far
+ * apart as it was. */
+void ht_quantizer_refresh(struct ht_quantizer *q, enum ht_mode mode);
+void ht_quantizer_refresh_channel(struct ht_quantizer *q, size_t channel, enum ht_mode mode);
 
 /* Rounder of one channel, for its current zero point. */
 struct ht_rounder ht_quantizer_rounder(const struct ht_quantizer *q, size_t channel);
@@ -100,11 +114,11 @@ bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode);
 /* The largest |level - zero_point| that can occur, whatever the zero point. */
 int ht_quantizer_bound(const struct ht_quantizer *q);
 
-/* One channel of it; the caller sets ready[0] after the last. */
-void ht_quantizer_observe_channel(struct ht_quantizer *q, size_t channel, const ht_real *x,
-                                  size_t length);
 /* Measures x [channels, length] and sets scale and zero point, whatever the mode. */
 void ht_quantizer_observe(struct ht_quantizer *q, const ht_real *x, size_t length);
+/* The same of one channel, x [length]; `ready` stays. */
+void ht_quantizer_observe_channel(struct ht_quantizer *q, size_t channel, const ht_real *x,
+                                  size_t length);
 
 /* LSQ's Q_P, at least 1: the largest level - zero_point. An affine grid takes its larger side, so
  * that a range below 0 is the mirror image of one above. */
@@ -125,7 +139,8 @@ void ht_quantizer_dampen(const struct ht_quantizer *q, size_t channel, const ht_
 
 /* --- ops --- */
 
-/* in: x [rows, cols] real, and the scale parameter if the range is learned. Out: quantized tensor,
+/* in: x [rows, cols] real, and the scale parameter if the range is learned, or the centroids of a
+ * codebook. Out: quantized tensor,
  * one scale, or one per row for weights per channel. */
 struct ht_node *ht_fake_quant(struct ht_graph *g, struct ht_node *x, struct ht_quantizer *q,
                               const struct ht_params *params);
@@ -135,9 +150,20 @@ bool ht_fake_quant_fits_kernels(const struct ht_node *w);
 
 /* Backward of weights that are bytes, in place and by rows, so that their gradients are still in
  * the cache: in[0]->grad holds the gradient of the quantized rows first.. and becomes that of the
- * weights. sums[rows of n]: entries of these rows, for the scales afterwards. */
+ * weights. sums[rows of n, ht_fake_quant_sums]: entries of these rows, for the scales (or
+ * centroids) afterwards. */
+size_t ht_fake_quant_sums(const struct ht_node *n);
 void ht_fake_quant_backward_rows(struct ht_node *n, size_t first, size_t rows, ht_real *sums);
-void ht_fake_quant_backward_scales(struct ht_node *n, const ht_real *sums);
+/* The scales' own gradients: of these rows where each has its scale, else only when told all. */
+void ht_fake_quant_backward_scales(struct ht_node *n, size_t first, size_t rows,
+                                   const ht_real *sums);
+/* Does a step of some rows of weights, and of their learned scales, make these rows final? Then
+ * they may be quantized for the next forward at once, while they are in the cache: refresh all
+ * rows, by parts, then say so. The next forward checks that the parameters did not change once
+ * more. */
+bool ht_fake_quant_steps_by_rows(const struct ht_node *n);
+void ht_fake_quant_refresh_rows(struct ht_node *n, size_t first, size_t rows);
+void ht_fake_quant_refreshed(struct ht_node *n);
 
 /* in: a quantized tensor with one scale. Out: value * scale. */
 struct ht_node *ht_dequantize(struct ht_graph *g, struct ht_node *x);

@@ -5,6 +5,7 @@
 
 #include "base/vectorized.h"
 #include "quant/quantizer.h"
+#include "quant/tables.h"
 
 #define LANES 16
 
@@ -117,10 +118,17 @@ static void learned_observe(struct ht_quantizer *q, size_t c, const struct ht_ra
 }
 
 static const struct ht_range ranges[] = {
-    {"min_max", false, min_max_observe},
-    {"ema", false, ema_observe},
-    {"learned", true, learned_observe},
+    {"min_max", false, min_max_observe, NULL},    {"ema", false, ema_observe, NULL},
+    {"learned", true, learned_observe, NULL},     {"twn", false, NULL, ht_twn_observe},
+    {"kmeans", false, NULL, ht_codebook_observe},
 };
+
+const char *ht_range_of_grid(const char *grid)
+{
+    if (strcmp(grid, "ternary") == 0)
+        return "twn";
+    return strcmp(grid, "codebook") == 0 ? "kmeans" : NULL;
+}
 
 const struct ht_range *ht_range_at(size_t index)
 {

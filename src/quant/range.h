@@ -20,7 +20,13 @@ struct ht_range {
     /* Folds the stats of a batch (activations) or of the weights as they are into the quantizer's
      * state for one channel, and sets scale and zero_point. */
     void (*observe)(struct ht_quantizer *q, size_t channel, const struct ht_range_stats *stats);
+    /* Not NULL, in its place: a range that looks at the weights x[n] themselves. */
+    void (*observe_values)(struct ht_quantizer *q, size_t channel, const ht_real *x, size_t n,
+                           const struct ht_range_stats *stats);
 };
+
+/* The only range a grid goes with; NULL: any of those without observe_values. */
+const char *ht_range_of_grid(const char *grid);
 
 /* NULL for an unknown name. */
 const struct ht_range *ht_range_find(const char *name);

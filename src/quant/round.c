@@ -30,15 +30,88 @@ HT_VECTORIZED static void divide_and_round(const struct ht_rounder *r, const ht_
         ROUND_LOOP(ht_round_odd, x[i] / scale);
 }
 
+/* --- tables --- */
+
+#define BLOCK ((size_t)256) /* in L1 through all thresholds */
+
+struct ht_rounder ht_rounder_of_table(const struct ht_grid *g)
+{
+    struct ht_rounder r = {.lo = (ht_real)g->lo,
+                           .hi = (ht_real)g->hi,
+                           .kind = HT_ROUNDER_TABLE,
+                           .n_thresholds = g->n_levels - 1};
+    for (int i = 0; i < r.n_thresholds; i++) {
+        r.threshold[i] = (ht_real)(g->level[i] + g->level[i + 1]) / 2;
+        r.rise[i] = (ht_real)(g->level[i + 1] - g->level[i]);
+    }
+    return r;
+}
+
+/* Of at most BLOCK elements; level may be u. */
+HT_VECTORIZED static void round_to_table(const struct ht_rounder *r, const ht_real *u, size_t n,
+                                         ht_real *level)
+{
+    ht_real sum[BLOCK];
+    for (size_t i = 0; i < n; i++)
+        sum[i] = r->lo;
+    for (int k = 0; k < r->n_thresholds; k++) {
+        const ht_real threshold = r->threshold[k], rise = r->rise[k];
+        for (size_t i = 0; i < n; i++)
+            sum[i] += u[i] > threshold ? rise : 0;
+    }
+    for (size_t i = 0; i < n; i++)
+        level[i] = sum[i];
+}
+
+HT_VECTORIZED static void divide(const ht_real *x, ht_real scale, size_t n, ht_real *u)
+{
+    for (size_t i = 0; i < n; i++)
+        u[i] = x[i] / scale;
+}
+
+HT_VECTORIZED static void to_bytes(const ht_real *level, size_t n, int8_t *bytes)
+{
+    for (size_t i = 0; i < n; i++)
+        bytes[i] = (int8_t)level[i];
+}
+
+static size_t block_at(size_t at, size_t n)
+{
+    return n - at < BLOCK ? n - at : BLOCK;
+}
+
+void ht_quantize_row_to_bytes(const struct ht_rounder *r, const ht_real *x, ht_real scale, size_t n,
+                              int8_t *level)
+{
+    ht_real block[BLOCK];
+    for (size_t at = 0; at < n; at += BLOCK) {
+        divide(x + at, scale, block_at(at, n), block);
+        round_to_table(r, block, block_at(at, n), block);
+        to_bytes(block, block_at(at, n), level + at);
+    }
+}
+
+/* --- all grids --- */
+
 void ht_round_row(const struct ht_rounder *r, const ht_real *u, size_t n, ht_real *level)
 {
-    round_units(r, u, n, level);
+    if (r->kind != HT_ROUNDER_TABLE) {
+        round_units(r, u, n, level);
+        return;
+    }
+    for (size_t at = 0; at < n; at += BLOCK)
+        round_to_table(r, u + at, block_at(at, n), level + at);
 }
 
 void ht_quantize_row(const struct ht_rounder *r, const ht_real *x, ht_real scale, size_t n,
                      ht_real *level)
 {
-    divide_and_round(r, x, scale, n, level);
+    if (r->kind != HT_ROUNDER_TABLE) {
+        divide_and_round(r, x, scale, n, level);
+        return;
+    }
+    divide(x, scale, n, level);
+    ht_round_row(r, level, n, level);
 }
 
 /* Up with the chance of the distance from the level below, in steps of the grid. floor(u) + (draw <

@@ -22,6 +22,11 @@ void ht_blas_init(void)
     openblas_set_num_threads(1);
 }
 
+bool ht_blas_thread_safe(void)
+{
+    return openblas_get_parallel() != OPENBLAS_SEQUENTIAL;
+}
+
 const char *ht_blas_core(void)
 {
     return openblas_get_corename();

@@ -17,6 +17,9 @@ void ht_gemm(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, h
 /* Must be called once before ht_gemm: holds OpenBLAS to one thread. */
 void ht_blas_init(void);
 
+/* May several threads call ht_gemm at the same time? OpenBLAS built for one thread has no locks. */
+bool ht_blas_thread_safe(void);
+
 /* The core type OpenBLAS chose ("SkylakeX") and its version; static strings. */
 const char *ht_blas_core(void);
 const char *ht_blas_version(void);

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "tensor/real.h"
@@ -34,6 +35,7 @@ struct ht_params {
     ht_real *value; /* [n] */
     ht_real *grad;  /* [n], NULL for state */
     size_t n;
+    uint64_t version; /* raised by whoever changes the values: what is derived from them is stale */
 };
 
 /* Returns the span's index, or -1 when memory ran out (ht_params_allocate then fails too). */

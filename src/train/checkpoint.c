@@ -133,6 +133,7 @@ enum ht_status ht_checkpoint_load(const char *path, struct ht_model *model,
     enum ht_status status = ht_container_open(&r, path, "checkpoint", HT_CHECKPOINT_VERSION, err);
     if (status != HT_OK)
         return status;
+    model->params.version++;
     status = get_params(r, "parameters", &model->params, model->params.value, path, err);
     if (status == HT_OK)
         status = get_params(r, "state", &model->state, model->state.value, path, err);

@@ -46,16 +46,20 @@ void ht_evaluate(struct ht_evaluation *ret, struct ht_network *network,
 
 enum ht_status ht_evaluate_integer(struct ht_evaluation *ret, const struct ht_qmodel *model,
                                    const struct ht_objective *objective,
-                                   const struct ht_kernels *kernels, const struct ht_dataset *d,
-                                   enum ht_split split, struct ht_error *err)
+                                   const struct ht_kernels *kernels, struct ht_pool *pool,
+                                   const struct ht_dataset *d, enum ht_split split,
+                                   struct ht_error *err)
 {
     const size_t n = d->count[split];
     struct ht_scorer scorer = {0};
     struct ht_runtime *runtime = NULL;
+    struct ht_runner *runner = NULL;
     float *x = ht_calloc(BATCH * d->features, sizeof *x);
     float *y = ht_calloc(BATCH * model->outputs, sizeof *y);
     float *target = ht_calloc(BATCH * objective->target_columns, sizeof *target);
-    enum ht_status status = ht_runtime_create(&runtime, model, kernels, BATCH, err);
+    enum ht_status status = ht_runtime_create(&runtime, model, kernels, err);
+    if (status == HT_OK)
+        status = ht_runner_create(&runner, runtime, BATCH, pool, err);
     if (!x || !y || !target)
         status = ht_fail_memory(err);
     for (size_t at = 0; status == HT_OK && at < n; at += BATCH) {
@@ -63,7 +67,7 @@ enum ht_status ht_evaluate_integer(struct ht_evaluation *ret, const struct ht_qm
         size_t count = smaller(BATCH, n - at);
         ht_dataset_features(d, samples, count, NULL, 0, 0, x);
         ht_objective_targets(objective, d, samples, count, x, target);
-        ht_runtime_run(runtime, x, count, y);
+        ht_runner_run(runner, x, count, y);
         ht_scorer_add(&scorer, objective, y, target, count);
     }
     if (status == HT_OK) {
@@ -71,6 +75,7 @@ enum ht_status ht_evaluate_integer(struct ht_evaluation *ret, const struct ht_qm
         ret->loss = 0;
         ret->score = ht_scorer_result(&scorer, objective);
     }
+    ht_runner_destroy(runner);
     ht_runtime_destroy(runtime);
     ht_free(x);
     ht_free(y);
@@ -101,16 +106,19 @@ enum ht_status ht_evaluate_parity(struct ht_parity *ret, struct ht_network *netw
     const size_t n = d->count[split], step = ht_graph_max_batch(network->graph);
     struct ht_scorer graph_scorer = {0}, integer_scorer = {0};
     struct ht_runtime *runtime = NULL;
+    struct ht_runner *runner = NULL;
     float *y = ht_calloc(step * model->outputs, sizeof *y);
     if (!y)
         return ht_fail_memory(err);
-    enum ht_status status = ht_runtime_create(&runtime, model, kernels, step, err);
+    enum ht_status status = ht_runtime_create(&runtime, model, kernels, err);
+    if (status == HT_OK)
+        status = ht_runner_create(&runner, runtime, step, NULL, err);
     memset(ret, 0, sizeof *ret);
     for (size_t at = 0; status == HT_OK && at < n; at += step) {
         const uint32_t *samples = d->index[split] + at;
         size_t count = smaller(step, n - at);
         ht_network_load(network, objective, d, samples, count, NULL, 0, 0);
-        ht_runtime_run(runtime, network->x->value, count, y);
+        ht_runner_run(runner, network->x->value, count, y);
         ht_scorer_add(&integer_scorer, objective, y, network->target->value, count);
         ht_graph_forward(network->graph, &run);
         ht_scorer_add(&graph_scorer, objective, network->y->value, network->target->value, count);
@@ -119,6 +127,7 @@ enum ht_status ht_evaluate_parity(struct ht_parity *ret, struct ht_network *netw
     ret->samples = n;
     ret->fake_quant_score = ht_scorer_result(&graph_scorer, objective);
     ret->integer_score = ht_scorer_result(&integer_scorer, objective);
+    ht_runner_destroy(runner);
     ht_runtime_destroy(runtime);
     ht_free(y);
     return status;

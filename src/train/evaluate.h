@@ -16,11 +16,12 @@ void ht_evaluate(struct ht_evaluation *ret, struct ht_network *network,
                  const struct ht_objective *objective, const struct ht_dataset *d,
                  enum ht_split split);
 
-/* The integer path alone; loss is not computed (0). */
+/* The integer path alone; loss is not computed (0). pool: NULL = the calling thread. */
 enum ht_status ht_evaluate_integer(struct ht_evaluation *ret, const struct ht_qmodel *model,
                                    const struct ht_objective *objective,
-                                   const struct ht_kernels *kernels, const struct ht_dataset *d,
-                                   enum ht_split split, struct ht_error *err);
+                                   const struct ht_kernels *kernels, struct ht_pool *pool,
+                                   const struct ht_dataset *d, enum ht_split split,
+                                   struct ht_error *err);
 
 struct ht_parity {
     double fake_quant_score, integer_score;

@@ -41,29 +41,33 @@ static double median_us(void (*call)(void *), void *user)
 }
 
 struct integer_call {
-    struct ht_runtime *runtime;
+    struct ht_runner *runner;
     float *x, *y;
 };
 
 static void run_integer(void *user)
 {
     struct integer_call *c = user;
-    ht_runtime_run(c->runtime, c->x, 1, c->y);
+    ht_runner_run(c->runner, c->x, 1, c->y);
 }
 
 enum ht_status ht_latency_integer(double *us, const struct ht_qmodel *model,
                                   const struct ht_kernels *kernels, struct ht_error *err)
 {
+    struct ht_runtime *runtime = NULL;
     struct integer_call c = {NULL, ht_calloc(model->input.features, sizeof(float)),
                              ht_calloc(model->outputs, sizeof(float))};
     enum ht_status status = c.x && c.y ? HT_OK : ht_fail_memory(err);
     for (size_t i = 0; status == HT_OK && i < model->input.features; i++)
         c.x[i] = (float)(i % 7) / 7;
     if (status == HT_OK)
-        status = ht_runtime_create(&c.runtime, model, kernels, 1, err);
+        status = ht_runtime_create(&runtime, model, kernels, err);
+    if (status == HT_OK)
+        status = ht_runner_create(&c.runner, runtime, 1, NULL, err);
     if (status == HT_OK)
         *us = median_us(run_integer, &c);
-    ht_runtime_destroy(c.runtime);
+    ht_runner_destroy(c.runner);
+    ht_runtime_destroy(runtime);
     ht_free(c.x);
     ht_free(c.y);
     return status;

@@ -73,6 +73,7 @@ static struct ht_quantizer_spec quantizer_spec(const struct ht_quantizer_config 
                                   .bits = c->bits,
                                   .per_channel = strcmp(c->granularity, "channel") == 0,
                                   .momentum = c->momentum,
+                                  .power_of_two = strcmp(c->scale, "power_of_two") == 0,
                                   .delta = c->delta,
                                   .softness = c->softness,
                                   .clip_start = c->clip_start,
@@ -181,7 +182,7 @@ enum ht_status ht_setup_input_range(struct ht_model *model, const struct ht_data
 }
 
 enum ht_status ht_setup_optimizer(struct ht_optimizer **ret, struct ht_schedule *schedule,
-                                  const struct ht_experiment *e, const struct ht_params *params,
+                                  const struct ht_experiment *e, struct ht_params *params,
                                   struct ht_error *err)
 {
     struct ht_optimizer_config config = {

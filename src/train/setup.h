@@ -27,7 +27,7 @@ bool ht_experiment_quantized(const struct ht_experiment *e);
 
 /* The optimizer over params (borrowed) and the learning rate over time. */
 enum ht_status ht_setup_optimizer(struct ht_optimizer **ret, struct ht_schedule *schedule,
-                                  const struct ht_experiment *e, const struct ht_params *params,
+                                  const struct ht_experiment *e, struct ht_params *params,
                                   struct ht_error *err);
 
 #endif

@@ -56,9 +56,15 @@ static enum ht_status need_pool(struct ht_trainer *t, struct ht_error *err)
 {
     unsigned threads;
     enum ht_status status = ht_run_threads(&threads, err);
+    if (status == HT_OK && t->e->run.threads > 1 && !ht_blas_thread_safe())
+        return ht_fail(err, HT_ERR_CONFIG,
+                       "run.threads %d: the OpenBLAS of this system is built for one thread and "
+                       "would give wrong results on several; install another one (Debian: "
+                       "libopenblas0-pthread), or use run.threads=1",
+                       t->e->run.threads);
     if (t->e->run.threads > 0)
         threads = (unsigned)t->e->run.threads;
-    else if (products_of_step(t) < LARGE_STEP)
+    else if (products_of_step(t) < LARGE_STEP || !ht_blas_thread_safe())
         threads = 1;
     return status == HT_OK && threads > 1 ? ht_pool_create(&t->pool, threads, err) : status;
 }
@@ -239,7 +245,8 @@ static struct ht_optimizer_result
 backward_and_step(struct ht_trainer *t, struct ht_network *network, const struct ht_run *run)
 {
     if (run->gradient_ready)
-        ht_optimizer_begin(t->optimizer, learning_rate(t));
+        ht_optimizer_begin(t->optimizer, learning_rate(t),
+                           t->state.batch + 1 == batches_per_epoch(t));
     ht_graph_backward(network->graph, run);
     if (run->gradient_ready)
         return ht_optimizer_end(t->optimizer, t->pool);

@@ -21,7 +21,7 @@ def run(*args, **kwargs):
     return r.returncode, r.stdout + r.stderr
 
 
-print("1..7")
+print("1..9")
 # No space in this name: pkg-config does not quote a sysroot that has one.
 with tempfile.TemporaryDirectory(prefix="halftone-install-") as tmp:
     code, out = run("meson", "install", "-C", build, "--no-rebuild", "--destdir", tmp + "/root")
@@ -63,5 +63,12 @@ with tempfile.TemporaryDirectory(prefix="halftone-install-") as tmp:
     check(code == 0 and " 0 outputs differ" in out and "a row of zeros is" in out,
           "the example trains, exports and predicts", out)
     check(os.path.getsize(tmp + "/exported.h5") > 0, "the exported model is there")
+    code, out = run(*cc, "-std=c11", "-Wall", "-Wextra", "-Werror", *extra, "-pthread",
+                    source + "/examples/predict_from_threads.c", *shlex.split(flags), "-o",
+                    tmp + "/threads", env=env)
+    check(code == 0, "the example with threads builds against it", out)
+    code, out = run(tmp + "/threads", "exported.h5", "6", cwd=tmp, env=env)
+    check(code == 0 and "6 threads" in out and ": 0 of them got other" in out,
+          "threads share one model", out)
     code, out = run(tmp + "/example", "try.yaml", "train.epoch=3", cwd=tmp, env=env)
     check(code == 2 and "did you mean 'epochs'" in out, "a config error reaches the caller", out)

@@ -99,10 +99,11 @@ def _():
 
 @test("bench infer measures every network, width and batch")
 def _():
-    rows = json.loads(run("bench", "infer", "-o", "json", timeout=300).out)
+    rows = run("bench", "infer", "-o", "json", timeout=300, env={"HALFTONE_THREADS": "2"}).json()
     equal({(r["layers"], r["bits"], r["batch"], r["threads"]) for r in rows},
-          {(layers, bits, batch, 1) for layers in ("784-256-256-256-10", "784-1024-1024-1024-10")
-           for bits in (8, 4, 2, 1) for batch in (1, 64, 256)})
+          {(layers, bits, batch, threads)
+           for layers in ("784-256-256-256-10", "784-1024-1024-1024-10")
+           for bits in (8, 4, 2, 1) for batch in (1, 64, 256) for threads in (1, 2)})
     for r in rows:
         assert r["us_per_batch"] > 0, r
         assert abs(r["samples_per_s"] * r["us_per_batch"] / (1e6 * r["batch"]) - 1) < 1e-9, r
@@ -307,6 +308,16 @@ def _():
     for args in (["train", EXPERIMENT, "name=isa"], ["eval", MODEL]):
         contains(run(*args, code=2, env={"HALFTONE_ISA": "abacus"}).err, "abacus")
     assert not os.path.exists(path("runs/isa"))
+
+
+@test("a HALFTONE_THREADS that is no number of threads is exit 2")
+def _():
+    for args in (["eval", MODEL], ["predict", MODEL, "rows.csv"], ["bench", "infer"]):
+        for bad in ("0", "65", "many", "2 "):
+            contains(run(*args, code=2, env={"HALFTONE_THREADS": bad}).err, "HALFTONE_THREADS")
+    score = run("eval", MODEL, "-o", "json", env={"HALFTONE_THREADS": "1"}).json()
+    equal(run("eval", MODEL, "-o", "json", env={"HALFTONE_THREADS": "3"}).json(), score)
+    equal(run("eval", MODEL, "-o", "json").json(), score)
 
 
 @test("help config and help dataset print the reference")

@@ -18,7 +18,8 @@ def outcome(name, isa=None, threads=1):
 def check(name, layers, quant, train="{epochs: 2, batch: 50}"):
     experiment(name, "pics.yaml", layers, quant=quant, train=train, dataset="validation: 40")
     first = outcome(name, "c")
-    ways = [(isa, 1) for isa in ("avx2", "avxvnni", "avx512vnni")] + [(None, 2), (None, 3), ("c", 2)]
+    ways = [(isa, 1) for isa in ("avx2", "avxvnni", "avx512vnni", "amx")]
+    ways += [(None, 2), (None, 3), ("c", 2)]
     assert len(first) >= 2
     for isa, threads in ways:
         got = outcome(name, isa, threads)
@@ -49,6 +50,25 @@ def _():
 def _():
     check("w1", WIDE, "{weights: {bits: 1, range: ema}, layers: {first: {weights: {bits: 3, grid: "
           "affine, range: min_max}}}}")
+
+
+@test("narrow layers, nothing but products")
+def _():
+    check("small", "[{dense: 30}, relu, {dense: 4}]", "{weights: {bits: 8}}")
+
+
+@test("tables: powers of two, and learned scales that are one")
+def _():
+    check("pow2", WIDE, "{weights: {bits: 4, grid: pow2, scale: power_of_two}, layers: {last: "
+          "{weights: {bits: 5, grid: apot, granularity: tensor}}}}")
+
+
+@test("tables: ternary, and codebooks whose centroids learn")
+def _():
+    check("ternary", PLAIN, "{weights: {grid: ternary}, layers: {first: {weights: {bits: 3, grid: "
+          "pow2_zero_free}}}}")
+    check("codebook", WIDE, "{weights: {bits: 4, grid: codebook}, layers: {last: {weights: {bits: 2, "
+          "estimator: ste}}}}", train="{epochs: 2, batch: 50, clip_norm: 0.5}")
 
 
 @test("learned offsets after table activations, transformed weights, rounding by chance")

@@ -188,7 +188,8 @@ Test(config, each_error_has_its_place)
         {BASE "train: {optimizer: <>lbfgs}\n",
          "train.optimizer is 'lbfgs', not one of: sgd, adam, adamw"},
         {BASE "quant: {activations: {range: <>emma}}\n",
-         "quant.activations.range is 'emma', not one of: min_max, ema, learned (did you mean "
+         "quant.activations.range is 'emma', not one of: min_max, ema, learned, twn, kmeans (did "
+         "you mean "
          "'ema'?)"},
         {"name: <>a b\ndata: {name: iris}\nmodel: {layers: [{dense: 3}]}\n",
          "name is 'a b': only letters, digits and ._- are allowed"},

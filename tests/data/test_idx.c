@@ -86,6 +86,22 @@ Test(idx, converts_bytes)
     fixture_finish(&f);
 }
 
+Test(idx, every_byte_is_divided)
+{
+    uint8_t bytes[256];
+    float x[256];
+    const uint32_t sample = 0;
+    for (int b = 0; b < 256; b++)
+        bytes[b] = (uint8_t)b;
+    struct ht_dataset d = {.n = 1, .features = 256, .bytes = bytes};
+    for (int symmetric = 0; symmetric < 2; symmetric++) {
+        d.symmetric_pixels = symmetric;
+        ht_dataset_features(&d, &sample, 1, NULL, 0, 0, x);
+        for (int b = 0; b < 256; b++)
+            cr_assert_eq(x[b], symmetric ? (float)b / 127.5f - 1.0f : (float)b / 255.0f, "%d", b);
+    }
+}
+
 Test(idx, reads_other_types)
 {
     static struct fixture f;

@@ -88,8 +88,8 @@ static void fill_weights(struct problem *p, enum fill fill)
     p->codes = calloc((p->n * p->k * (size_t)g->bits + 7) / 8, 1);
     for (size_t i = 0; i < p->n * p->k; i++) {
         const int index = pick(fill, 0, g->n_levels - 1);
-        p->w[i] = g->lo + g->step * index;
-        unsigned code = (unsigned)index; /* affine, binary, zero_free */
+        p->w[i] = g->step == 0 ? g->level[index] : g->lo + g->step * index;
+        unsigned code = (unsigned)index; /* affine, binary, zero_free, tables */
         if (g->step == 1 && g->lo < 0)
             code = (unsigned)(p->w[i] < 0 ? p->w[i] + (1 << g->bits) : p->w[i]);
         put_bits(p->codes, i * (size_t)g->bits, g->bits, code);
@@ -97,7 +97,10 @@ static void fill_weights(struct problem *p, enum fill fill)
     p->level = calloc(256, sizeof *p->level);
     for (unsigned c = 0; c < 1u << g->bits; c++) {
         const int wrapped = (int)c >= 1 << (g->bits - 1) ? (int)c - (1 << g->bits) : (int)c;
-        p->level[c] = (int16_t)(g->step == 2 ? g->lo + 2 * (int)c : g->lo < 0 ? wrapped : (int)c);
+        p->level[c] = (int16_t)(g->step == 0   ? g->level[c]
+                                : g->step == 2 ? g->lo + 2 * (int)c
+                                : g->lo < 0    ? wrapped
+                                               : (int)c);
     }
 }
 

@@ -79,11 +79,11 @@ Test(initialize, seeds_and_streams)
 /* --- models --- */
 
 static const struct ht_quantizer_spec weights8 = {
-    .grid = "narrow", "learned", "lsq", "nearest_even", 8, true, 0.1};
+    "narrow", "learned", "lsq", "nearest_even", 8, true, .momentum = 0.1};
 static const struct ht_quantizer_spec activations8 = {
-    .grid = "affine", "ema", "ste", "nearest_even", 8, false, 0.1};
+    "affine", "ema", "ste", "nearest_even", 8, false, .momentum = 0.1};
 static const struct ht_quantizer_spec learned4 = {
-    .grid = "affine", "learned", "lsq", "nearest_even", 4, false, 0.1};
+    "affine", "learned", "lsq", "nearest_even", 4, false, .momentum = 0.1};
 
 #define N_BLOCKS 3
 
@@ -136,14 +136,14 @@ Test(model, spans)
         {"dense1.weight", 11, 9, HT_SPAN_DECAY, 0, 0},
         {"dense1.gamma", 1, 11, 0, 1, 1e-5f},
         {"dense1.beta", 1, 11, 0, 0, 0},
-        {"dense1.weight.scale", 1, 11, HT_SPAN_RELATIVE, 1, 9.313225746154785e-10f},
+        {"dense1.weight.scale", 11, 1, HT_SPAN_RELATIVE, 1, 9.313225746154785e-10f},
         {"dense1.output.scale", 1, 1, HT_SPAN_RELATIVE, 1, 9.313225746154785e-10f},
         {"dense2.weight", 8, 11, HT_SPAN_DECAY, 0, 0},
         {"dense2.bias", 1, 8, 0, 0, 0},
-        {"dense2.weight.scale", 1, 8, HT_SPAN_RELATIVE, 1, 9.313225746154785e-10f},
+        {"dense2.weight.scale", 8, 1, HT_SPAN_RELATIVE, 1, 9.313225746154785e-10f},
         {"dense3.weight", 5, 8, HT_SPAN_DECAY, 0, 0},
         {"dense3.bias", 1, 5, 0, 0, 0},
-        {"dense3.weight.scale", 1, 5, HT_SPAN_RELATIVE, 1, 9.313225746154785e-10f},
+        {"dense3.weight.scale", 5, 1, HT_SPAN_RELATIVE, 1, 9.313225746154785e-10f},
     };
     static const struct {
         const char *name;

@@ -151,8 +151,7 @@ static void make_one(struct ht_params *p, float value, float grad, unsigned flag
     p->grad[0] = grad;
 }
 
-static struct ht_optimizer *make_optimizer(const struct ht_optimizer_config *c,
-                                           const struct ht_params *p)
+static struct ht_optimizer *make_optimizer(const struct ht_optimizer_config *c, struct ht_params *p)
 {
     struct ht_optimizer *o;
     struct ht_error err = {0};
@@ -332,7 +331,7 @@ Test(optimizer, out_of_memory)
 
 /* --- gradients --- */
 
-static struct ht_optimizer *make_sgd(const struct ht_params *p, double momentum)
+static struct ht_optimizer *make_sgd(struct ht_params *p, double momentum)
 {
     struct ht_optimizer_config c = {0};
     struct ht_optimizer *o = NULL;
@@ -428,6 +427,67 @@ Test(gradient, says_which_steps_leave_the_finite_numbers)
         }
     ht_optimizer_destroy(o);
     ht_params_finish(&p);
+}
+
+/* Without the norm a gradient that is not finite shows in the parameters. */
+Test(gradient, not_finite_is_seen_without_the_norm)
+{
+    static const char *const names[] = {"sgd", "adam", "adamw"};
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    for (size_t c = 0; c < 2 * 3 * 3; c++) {
+        struct ht_params p;
+        struct ht_optimizer_config config = {0};
+        struct ht_optimizer *o = NULL;
+        struct ht_error err = {0};
+        make_params(&p);
+        cr_assert(ht_optimizer_defaults(&config, names[c % 3]));
+        if (c % 3 == 0)
+            config.momentum = c < 9 ? 0.9 : 0;
+        ASSERT_OK(ht_optimizer_create(&o, &config, &p, &err), err);
+        set_gradients(&p, 1);
+        ht_optimizer_begin(o, 0.1, false);
+        cr_assert(ht_optimizer_end(o, NULL).finite);
+        p.grad[p.spans[N_SPANS - 1].offset] = bad[c / 3 % 3];
+        ht_optimizer_begin(o, 0.1, false);
+        const struct ht_optimizer_result r = ht_optimizer_end(o, NULL);
+        cr_assert(!r.finite, "%s, %g", names[c % 3], (double)bad[c / 3 % 3]);
+        cr_assert_eq(r.gradient_norm, 0);
+        ht_optimizer_destroy(o);
+        ht_params_finish(&p);
+    }
+}
+
+/* Rows that are stepped early, in any order, change nothing. */
+Test(gradient, steps_by_rows_are_the_whole_step)
+{
+    struct ht_params p[2] = {{0}, {0}};
+    struct ht_optimizer_config c = {0};
+    struct ht_optimizer *o[2] = {NULL, NULL};
+    struct ht_error err = {0};
+    double norm[2] = {0, 0};
+    cr_assert(ht_optimizer_defaults(&c, "adam"));
+    for (int k = 0; k < 2; k++) {
+        ht_params_declare(&p[k], "w", 200, 300, HT_SPAN_DECAY, 1, 0);
+        ht_params_declare(&p[k], "b", 1, 200, 0, 0, 0);
+        ASSERT_OK(ht_params_allocate(&p[k], true, &err), err);
+        ASSERT_OK(ht_optimizer_create(&o[k], &c, &p[k], &err), err);
+        for (int step = 1; step <= 3; step++) {
+            for (size_t i = 0; i < p[k].n; i++)
+                p[k].grad[i] = (ht_real)((double)((i * 7919 + (size_t)step) % 1000) / 100 - 5);
+            ht_optimizer_begin(o[k], 0.01, true);
+            if (k == 1) {
+                ht_optimizer_update_rows(o[k], 0, 128, 72);
+                ht_optimizer_update_rows(o[k], 0, 0, 64);
+            }
+            norm[k] = ht_optimizer_end(o[k], NULL).gradient_norm;
+        }
+    }
+    cr_assert_eq(norm[0], norm[1]);
+    cr_assert_arr_eq(p[0].value, p[1].value, p[0].n * sizeof(ht_real));
+    for (int k = 0; k < 2; k++) {
+        ht_optimizer_destroy(o[k]);
+        ht_params_finish(&p[k]);
+    }
 }
 
 /* --- threads --- */

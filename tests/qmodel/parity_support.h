@@ -216,11 +216,11 @@ static inline struct ht_qmodel *ship(const struct ht_model *m)
 
 /* The runtime's levels of a block in the units of the graph: level - zero_point. */
 static inline void expect_same_levels(const struct setup *s, const struct ht_model *m,
-                                      const struct ht_qmodel *q, const struct ht_runtime *r,
+                                      const struct ht_qmodel *q, const struct ht_runner *r,
                                       size_t block, const float *expected, size_t rows)
 {
     const struct ht_qactivation *a = ht_qlayer_output_quant(&q->layers[block]);
-    const void *levels = ht_runtime_layer_levels(r, block);
+    const void *levels = ht_runner_layer_levels(r, block);
     const size_t n = rows * m->blocks[block].out;
     float *given = malloc(n * sizeof *given);
     for (size_t i = 0; i < n; i++)
@@ -238,6 +238,7 @@ static inline void expect_parity(const struct setup *s, struct ht_model *m)
     static const size_t batches[] = {BATCH, 7, 1};
     struct ht_error err = {0};
     struct ht_kernels kernels;
+    struct ht_runtime *runtime;
     struct ht_run run = {.mode = HT_MODE_EVAL};
     struct ht_qmodel *q = ship(m); /* before any eval forward: it may not depend on one */
     struct network eval = make_network(m, false);
@@ -247,18 +248,20 @@ static inline void expect_parity(const struct setup *s, struct ht_model *m)
     memcpy(eval.x->value, x, BATCH * m->inputs * sizeof *x);
     ht_graph_forward(eval.graph, &run);
     memcpy(expected, eval.y->value, BATCH * m->outputs * sizeof *y);
+    ASSERT_OK(ht_runtime_create(&runtime, q, &kernels, &err), err);
     for (size_t i = 0; i < 3; i++) {
-        struct ht_runtime *r;
-        ASSERT_OK(ht_runtime_create(&r, q, &kernels, batches[i], &err), err);
+        struct ht_runner *r;
+        ASSERT_OK(ht_runner_create(&r, runtime, batches[i], NULL, &err), err);
         memset(y, 0xaa, BATCH * m->outputs * sizeof *y);
-        ht_runtime_run(r, x, BATCH, y);
+        ht_runner_run(r, x, BATCH, y);
         expect_same(s, m, expected, y, BATCH * m->outputs, "graph and integer outputs",
                     m->n_blocks);
         for (size_t b = 0; i == 0 && b < m->n_blocks; b++)
             if (m->blocks[b].has_output)
                 expect_same_levels(s, m, q, r, b, eval.levels[b]->value, BATCH);
-        ht_runtime_destroy(r);
+        ht_runner_destroy(r);
     }
+    ht_runtime_destroy(runtime);
     for (size_t i = 1; i < 3; i++) /* the graph itself, in smaller batches */
         for (size_t at = 0; at + batches[i] <= BATCH; at += batches[i] * 3) {
             ht_graph_set_batch(eval.graph, batches[i]);

@@ -70,7 +70,7 @@ Test(values, lsq_plus_of_activations)
     struct ht_quantizer *q = make(&f, "lsq_plus", "affine", 4, "learned", false);
     cr_assert_not_null(q->offset);
     q->offset[0] = -2.1f;
-    ht_quantizer_refresh(q);
+    ht_quantizer_refresh(q, HT_MODE_TRAIN);
     cr_assert_eq(q->zero_point[0], 4);
     expect(q, -0.6f, 2, 2, 2 * (-1 + 1.2));
     expect(q, 6, 2, 0, 2 * (11 + 4.2)); /* 15, but for what rounding did to the zero point */
@@ -82,17 +82,17 @@ Test(values, lsq_plus_of_activations)
     cr_assert_float_eq((double)ht_quantizer_offset_gradient(q, 17, 9), 17 / sqrt(9 * 11.0), 1e-5);
     /* Held at an end: no step further out, one step back. */
     q->offset[0] = 0.7f;
-    ht_quantizer_refresh(q);
+    ht_quantizer_refresh(q, HT_MODE_TRAIN);
     cr_assert_eq(q->zero_point[0], 0);
     cr_assert_eq(ht_quantizer_offset_gradient(q, -1, 9), 0);
     cr_assert_gt(ht_quantizer_offset_gradient(q, 1, 9), 0);
     cr_assert_eq(ht_quantizer_estimate(q, 0).shift, 0);
     q->offset[0] = -100;
-    ht_quantizer_refresh(q);
+    ht_quantizer_refresh(q, HT_MODE_TRAIN);
     cr_assert_eq(q->zero_point[0], 15);
     cr_assert_eq(ht_quantizer_offset_gradient(q, 1, 9), 0);
     q->offset[0] = NAN; /* a diverged training must not reach a cast */
-    ht_quantizer_refresh(q);
+    ht_quantizer_refresh(q, HT_MODE_TRAIN);
     cr_assert_eq(q->zero_point[0], 0);
     finish(&f);
     /* No offset of weights, nor on a grid without zero point. */
@@ -324,7 +324,7 @@ Test(lsq_plus, activations_begin_at_the_least_error)
     for (size_t i = 0; i < N; i++)
         x[i] = (float)(pow(uniform(8, i), 4) * 8 - 0.7 * uniform(9, i));
     ht_quantizer_observe(q, x, N);
-    ht_quantizer_refresh(q);
+    ht_quantizer_refresh(q, HT_MODE_TRAIN);
     const double found = error_of(x, N, (double)q->scale[0], (double)q->zero_point[0], 3);
     double best = INFINITY;
     for (int z = 0; z <= 3; z++)

@@ -146,7 +146,7 @@ Test(run, both_paths_score_alike_and_no_output_differs)
         ASSERT_OK(ht_objective_init(&o, f.e, d, &f.err), f.err);
         ASSERT_OK(ht_qmodel_load(&m, r.model_path, &f.err), f.err);
         ASSERT_OK(ht_run_kernels(&kernels, &f.err), f.err);
-        ASSERT_OK(ht_evaluate_integer(&v, m, &o, &kernels, d, HT_TEST, &f.err), f.err);
+        ASSERT_OK(ht_evaluate_integer(&v, m, &o, &kernels, NULL, d, HT_TEST, &f.err), f.err);
         cr_assert_eq(v.score, r.integer_score);
         cr_assert_eq(v.n, 18);
         /* The gate sees a single bias of the last layer that is off by one: in every sample. */
