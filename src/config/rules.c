@@ -79,6 +79,17 @@ static bool is(const char *name, const char *value)
     return strcmp(name, value) == 0;
 }
 
+/* The range that an estimator cannot do without, or NULL. */
+static const char *needed_range(const char *estimator)
+{
+    static const char *const needs[][2] = {
+        {"lsq", "learned"}, {"lsq_plus", "learned"}, {"pact", "learned"}, {"dorefa", "min_max"}};
+    for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
+        if (is(estimator, needs[i][0]))
+            return needs[i][1];
+    return NULL;
+}
+
 /* The node that gave a field of the quantizer, or NULL. */
 static struct ht_tree_node *row_node(const struct rules *s, const struct ht_quantizer_config *q,
                                      enum ht_quantizer_row row)
@@ -150,12 +161,13 @@ static uint32_t settle(const struct rules *s, struct ht_quantizer_config *q, enu
     chosen |= settle_range(s, q);
     bool range_given = row_node(s, q, HT_ROW_RANGE);
     bool estimator_given = row_node(s, q, HT_ROW_ESTIMATOR);
-    if (is(q->estimator, "lsq") && !is(q->range, "learned")) {
+    const char *range = needed_range(q->estimator);
+    if (range && !is(q->range, range)) {
         if (range_given && !estimator_given) {
             set_name(q->estimator, "clipped_ste");
             chosen |= 1u << HT_ROW_ESTIMATOR;
         } else if (estimator_given && !range_given && use != INPUT && !range_of(q->grid)) {
-            set_name(q->range, "learned");
+            set_name(q->range, range);
             chosen |= 1u << HT_ROW_RANGE;
         }
     }
@@ -208,6 +220,46 @@ static void check_table(const struct rules *s, const struct ht_quantizer_config 
                            "grid codebook has one table for a layer: use granularity tensor");
 }
 
+/* What an estimator is not made for, beside its range. */
+static void check_estimator(const struct rules *s, const struct ht_quantizer_config *q,
+                            enum use use)
+{
+    const bool weights = use == WEIGHTS;
+    const char *name = q->estimator, *why = NULL;
+    if (is(name, "pact") && weights)
+        why = "is for activations only: it clips at 0";
+    else if ((is(name, "pact") || is(name, "lsq_plus") || is(name, "dorefa")) && !weights &&
+             !is(q->grid, "affine"))
+        why = is(name, "lsq_plus") ? "learns an offset: of activations it needs grid affine"
+                                   : "has no values below 0: it needs grid affine";
+    else if (is(name, "dorefa") && use == INPUT)
+        why = "is not for the input, whose range is known";
+    else if (is(name, "dorefa") && weights && (q->bits == 1 || is(q->grid, "affine")))
+        why = q->bits == 1 ? "has no transform at 1 bit: its formula is estimator ste with range "
+                             "min_max"
+                           : "needs weights on a symmetric grid";
+    else if (is(name, "dsq") && is(q->rounding, "floor"))
+        why = "needs rounding to the nearest level, not floor";
+    else if (is(name, "dsq") && weights_only(q->grid))
+        why = "needs levels at equal distances";
+    else if (is(name, "dorefa") && !is(q->scale, "real"))
+        why = "has a fixed scale: it needs scale real";
+    if (why)
+        ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_ESTIMATOR, HT_ROW_GRID),
+                           "estimator %s %s", name, why);
+    if (!weights)
+        return;
+    if (s->e->quant.dampening > 0 && is(name, "dorefa"))
+        ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_ESTIMATOR, HT_ROW_GRID),
+                           "quant.dampening is not defined for estimator dorefa: its bins are of "
+                           "transformed weights");
+    if (s->e->quant.freeze_threshold > 0 && !is(q->range, "learned"))
+        ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_RANGE, HT_ROW_ESTIMATOR),
+                           "quant.freeze_threshold needs weights of range learned, not %s: other "
+                           "scales move with the weights",
+                           q->range);
+}
+
 static void check_quantizer(const struct rules *s, const struct ht_quantizer_config *q,
                             enum use use, bool override)
 {
@@ -228,9 +280,16 @@ static void check_quantizer(const struct rules *s, const struct ht_quantizer_con
     if (use == INPUT && is(q->range, "learned"))
         ht_diagnostics_add(d, row_place(s, q, HT_ROW_RANGE, HT_ROW_ESTIMATOR),
                            "the range of the input cannot be learned: use min_max or ema");
-    else if (is(q->estimator, "lsq") && !is(q->range, "learned"))
+    else if (needed_range(q->estimator) && !is(q->range, needed_range(q->estimator)))
         ht_diagnostics_add(d, row_place(s, q, HT_ROW_ESTIMATOR, HT_ROW_RANGE),
-                           "estimator lsq needs range learned, not %s", q->range);
+                           "estimator %s needs range %s, not %s", q->estimator,
+                           needed_range(q->estimator), q->range);
+    else
+        check_estimator(s, q, use);
+    if (is(q->rounding, "stochastic") && weights_only(q->grid))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_ROUNDING, HT_ROW_GRID),
+                           "rounding stochastic is not defined on grid %s: use nearest_even",
+                           q->grid);
     if (is(q->rounding, "floor") &&
         (is(q->grid, "binary") || is(q->grid, "zero_free") || weights_only(q->grid)))
         ht_diagnostics_add(d, row_place(s, q, HT_ROW_ROUNDING, HT_ROW_GRID),

@@ -55,8 +55,8 @@ static enum ht_status lower_codes(struct ht_qlayer *l, const struct ht_model *m,
     l->weights.grid = q->grid; /* with the levels of a codebook as they are now */
     for (size_t n = 0; n < b->out; n++) {
         size_t c = q->channels == 1 ? 0 : n;
-        struct ht_rounder r = ht_quantizer_rounder(q, c);
-        ht_quantize_row(&r, w + n * b->in, q->effective[c], b->in, row);
+        const struct ht_place_in_run eval = {NULL, 0};
+        ht_quantizer_levels(q, c, eval, w + n * b->in, b->in, row);
         for (size_t k = 0; k < b->in; k++)
             ht_pack_code(l->weights.packed, n * b->in + k, q->grid.bits,
                          ht_grid_code(&q->grid, (int)(row[k] + q->zero_point[c])));
@@ -133,6 +133,7 @@ static enum ht_status lower_block(struct ht_qlayer *l, const struct ht_model *m,
     snprintf(l->activation, sizeof l->activation, "%s", b->activation->name);
     l->in = b->in;
     l->out = b->out;
+    ht_quantizer_refresh(&m->blocks[index].output, HT_MODE_EVAL);
     enum ht_status status = lower_codes(l, m, index, err);
     if (status == HT_OK)
         status = lower_affine(l, m, b, input, err);

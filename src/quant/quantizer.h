@@ -20,16 +20,23 @@ struct ht_quantizer_spec {
     int bits;
     bool per_channel;
     double momentum;
-    bool power_of_two; /* scales: see struct ht_quantizer */
+    bool power_of_two;             /* scales: see struct ht_quantizer */
+    double delta;                  /* ewgs */
+    double softness;               /* dsq: its alpha */
+    double clip_start, clip_decay; /* pact: the first alpha, and its weight decay */
 };
 
 struct ht_quantizer {
     struct ht_grid grid;
     const struct ht_range *range;
     const struct ht_estimator *estimator;
-    enum ht_rounding rounding;
+    enum ht_rounding rounding; /* in eval mode */
+    bool stochastic;           /* in train mode up or down by chance */
     ht_real momentum;
     bool power_of_two; /* scales are restricted to powers of two: multipliers become shifts */
+    ht_real parameter; /* of the estimator: struct ht_estimate */
+    ht_real clip_start, clip_decay; /* pact */
+    ht_real dampening; /* of weights: ht_quantizer_dampen; 0 = none. Set from outside */
     bool of_weights;   /* weights are seen whole each time; activations batch by batch */
     size_t channels;   /* 1, or rows of the weights */
     bool fixed;        /* its range is known and no longer observed: a network's input */
@@ -37,6 +44,7 @@ struct ht_quantizer {
     /* Spans in the model's parameters (scale, when learned) and state (the others). */
     int scale_span, zero_point_span, min_span, max_span, ready_span;
     int effective_span, threshold_span, centroid_span; /* -1: none */
+    int offset_span;                                   /* parameter; -1: none */
     ht_real *scale, *zero_point; /* [channels] as found or learned; zero_point is whole */
     ht_real *min, *max;          /* [channels] seen so far */
     ht_real *ready;              /* [1] 0 until the first observation */
@@ -48,6 +56,8 @@ struct ht_quantizer {
      * scale of them; centroid_of[level + 128] is the centroid that a level stands for. */
     ht_real *centroid;
     uint8_t centroid_of[256];
+    ht_real *offset;         /* [1] learned real value of the lowest level, or NULL */
+    ht_real offset_residual; /* zero point - that of the offset unrounded: gradient checks */
 };
 
 /* HT_ERR_CONFIG for unknown names or widths. */
@@ -59,9 +69,11 @@ void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_
 void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
                        const struct ht_params *state);
 
-/* What follows from scales and centroids, before they are used in a forward of this mode: a learned
- * one changes with every step. In SURROGATE a power of two follows its scale, as far apart as it
- * was. */
+/* Whether the zero point follows a learned offset. */
+bool ht_quantizer_has_offset(const struct ht_quantizer *q);
+/* What follows from scales, centroids and offsets, before they are used in a forward of this mode:
+ * a learned one changes with every step. In SURROGATE a power of two follows its scale, as far
+ * apart as it was. */
 void ht_quantizer_refresh(struct ht_quantizer *q, enum ht_mode mode);
 void ht_quantizer_refresh_channel(struct ht_quantizer *q, size_t channel, enum ht_mode mode);
 
@@ -70,6 +82,31 @@ struct ht_rounder ht_quantizer_rounder(const struct ht_quantizer *q, size_t chan
 
 /* The same for the integer kernels. */
 struct ht_kernel_quantizer ht_quantizer_for_kernels(const struct ht_quantizer *q, size_t channel);
+
+/* What the estimator wants to know of a row of this channel. */
+struct ht_estimate ht_quantizer_estimate(const struct ht_quantizer *q, size_t channel);
+/* The same in HT_MODE_SURROGATE, where the clamp moves with a learned offset. */
+struct ht_estimate ht_quantizer_surrogate_estimate(const struct ht_quantizer *q, size_t channel);
+/* y / scale from x / scale (transformed before, if the estimator does) in HT_MODE_SURROGATE, with
+ * *residual as the last HT_MODE_TRAIN left it; with `keep` it is left, from the rounded q. */
+void ht_quantizer_keep_residual(const struct ht_quantizer *q, const struct ht_estimate *e,
+                                ht_real u, ht_real rounded, ht_real *residual);
+ht_real ht_quantizer_surrogate(const struct ht_quantizer *q, const struct ht_estimate *e, ht_real u,
+                               ht_real residual);
+
+/* Where a level comes from beside its value: none of it matters in eval mode. */
+struct ht_place_in_run {
+    const struct ht_run *run; /* NULL: eval */
+    size_t first;             /* index in its tensor of the first element */
+};
+/* Is there more to quantizing than round(clamp(x / scale))? */
+bool ht_quantizer_is_plain(const struct ht_quantizer *q, const struct ht_run *run);
+/* level[n] - zero point of x[n] of one channel, as forward has it. In place allowed. */
+void ht_quantizer_levels(const struct ht_quantizer *q, size_t channel, struct ht_place_in_run place,
+                         const ht_real *x, size_t n, ht_real *level);
+/* The same from u = x / scale, of activations. */
+void ht_quantizer_round_units(const struct ht_quantizer *q, struct ht_place_in_run place,
+                              const ht_real *u, size_t n, ht_real *level);
 
 /* Whether a forward in this mode should measure its tensor and call range->observe. */
 bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode);
@@ -91,6 +128,14 @@ ht_real ht_quantizer_reach(const struct ht_quantizer *q, size_t channel);
  * tensor [rows, cols]. */
 ht_real ht_quantizer_scale_gradient(const struct ht_quantizer *q, size_t channel, ht_real sum,
                                     size_t rows, size_t cols);
+
+/* The offset's gradient from the sum of dy * dy/doffset over a tensor with `elements` features. */
+ht_real ht_quantizer_offset_gradient(const struct ht_quantizer *q, ht_real sum, size_t elements);
+
+/* Adds to grad[n] that of dampening * ||scale * q - clip(x)||^2, which draws weights to the middle
+ * of their bins (Nagel et al. 2022, arXiv 2203.11086, eq. 6 and 7). q: `value`, or `bytes`. */
+void ht_quantizer_dampen(const struct ht_quantizer *q, size_t channel, const ht_real *x,
+                         const ht_real *value, const int8_t *bytes, size_t n, ht_real *grad);
 
 /* --- ops --- */
 

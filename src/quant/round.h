@@ -56,7 +56,19 @@ void ht_round_row(const struct ht_rounder *r, const ht_real *u, size_t n, ht_rea
 void ht_quantize_row(const struct ht_rounder *r, const ht_real *x, ht_real scale, size_t n,
                      ht_real *level);
 
-/* The same to bytes: grids that are tables only. */
+/* Where the random numbers of some elements come from: element i draws for itself, whatever else is
+ * drawn. */
+struct ht_noise {
+    uint64_t seed, stream, step;
+    size_t first; /* place of element 0 */
+};
+
+/* level[n]: clamp(u[n]) to one of the two levels around it, the nearer the likelier, so that the
+ * mean is clamp(u[n]) (Gupta et al. 2015, arXiv 1502.02551, sec. 3). In place allowed. */
+void ht_round_row_by_chance(const struct ht_rounder *r, struct ht_noise noise, const ht_real *u,
+                            size_t n, ht_real *level);
+
+/* ht_quantize_row to bytes: grids that are tables only. */
 void ht_quantize_row_to_bytes(const struct ht_rounder *r, const ht_real *x, ht_real scale, size_t n,
                               int8_t *level);
 

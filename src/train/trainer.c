@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "config/config.h"
 #include "io/file.h"
+#include "layers/oscillation.h"
 #include "tensor/blas.h"
 #include "train/evaluate.h"
 #include "train/metrics.h"
@@ -221,6 +222,22 @@ static struct ht_run training_run(const struct ht_trainer *t)
     return run;
 }
 
+/* Of dampening: from 0 to its full strength along half a cosine, over the quantized epochs (Nagel
+ * et al. 2022). */
+static double dampening(const struct ht_trainer *t)
+{
+    const double steps = (double)batches_per_epoch(t);
+    const double first = (double)t->e->quant.start_epoch * steps;
+    const double last = (double)t->e->train.epochs * steps;
+    const double done = ((double)t->state.step - first) / (last - first);
+    return t->e->quant.dampening * (1 - cos(3.14159265358979323846 * done)) / 2;
+}
+
+static bool tracks_flips(const struct ht_trainer *t, int64_t epoch)
+{
+    return t->model->flips_span >= 0 && form_of_epoch(t, epoch) == QUANTIZED;
+}
+
 static double learning_rate(const struct ht_trainer *t)
 {
     const double batches = (double)batches_per_epoch(t);
@@ -251,6 +268,8 @@ static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *netwo
     const struct ht_run run = training_run(t);
     ht_network_load(network, &t->objective, t->d, t->order + at, count, augmented ? &augment : NULL,
                     e->seed, (uint64_t)t->state.epoch);
+    if (e->quant.dampening > 0)
+        ht_model_set_dampening(t->model, dampening(t));
     ht_graph_forward(network->graph, &run);
     const double loss = (double)network->loss->value[0];
     if (!isfinite(loss))
@@ -259,6 +278,9 @@ static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *netwo
     t->gradient_norm = result.gradient_norm;
     if (!isfinite(t->gradient_norm))
         return diverged(t, "the gradient", t->state.step + 1, err);
+    if (tracks_flips(t, t->state.epoch))
+        ht_oscillation_update(t->model, e->quant.freeze_threshold, e->quant.freeze_momentum,
+                              t->pool);
     t->state.loss_sum += loss * (double)count;
     t->state.batch++;
     t->state.step++;
@@ -319,6 +341,11 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
     event->train_loss = s->loss_sum / (double)t->d->count[HT_TRAIN];
     event->learning_rate = ht_schedule_rate(&t->schedule, last_step);
     event->gradient_norm = t->gradient_norm;
+    if (tracks_flips(t, s->epoch))
+        ht_oscillation_end_epoch(t->model, batches_per_epoch(t));
+    const struct ht_oscillation oscillation = ht_oscillation_last(t->model);
+    event->flip_rate = oscillation.flip_rate;
+    event->frozen = oscillation.frozen;
     s->epoch++;
     s->batch = 0;
     s->loss_sum = 0;

@@ -85,6 +85,36 @@ def _():
           "estimator: ste}}}}", train="{epochs: 2, batch: 50, clip_norm: 0.5}")
 
 
+@test("learned offsets after table activations, transformed weights, rounding by chance")
+def _():
+    check("plus", TABLES, "{weights: {bits: 3, estimator: lsq_plus}, activations: {bits: 4, "
+          "estimator: lsq_plus}}")
+    check("dorefa", PLAIN, "{weights: {bits: 2, estimator: dorefa, granularity: tensor}, activations: "
+          "{bits: 3, estimator: dorefa}, layers: {last: {weights: {bits: 8, grid: narrow, range: "
+          "learned, estimator: lsq}}}}")
+    check("chance", WIDE, "{weights: {bits: 2, grid: zero_free, rounding: stochastic}, activations: "
+          "{bits: 4, rounding: stochastic}, input: {bits: 4, rounding: stochastic}}")
+
+
+@test("a learned clip, scaled and soft gradients, dampened and frozen weights")
+def _():
+    check("pact", PLAIN, "{weights: {bits: 4, range: learned, estimator: ewgs, delta: 0.2}, "
+          "activations: {bits: 4, estimator: pact}}")
+    check("soft", WIDE, "{weights: {bits: 2, range: ema, estimator: dsq}, activations: {bits: 4, "
+          "range: learned, estimator: dsq}, dampening: 0.01, track_flips: true}")
+    check("frozen", WIDE, "{weights: {bits: 2}, activations: {estimator: ewgs, delta: 1}, "
+          "freeze_threshold: 0.02, layers: {last: {weights: {rounding: floor}}}}",
+          train="{epochs: 3, batch: 20, learning_rate: 1e-2}")
+    lines = [json.loads(line) for line in read("out/frozen/metrics.jsonl").splitlines()]
+    assert 0 < lines[-1]["frozen"] < 1 and 0 < lines[-1]["flip_rate"] < 1, lines[-1]
+    result = json.loads(read("out/frozen/result.json"))
+    equal(result["frozen"], lines[-1]["frozen"])
+    equal(result["flip_rate"], lines[-1]["flip_rate"])
+    equal(result["mismatched_outputs"], 0)
+    assert "flip_rate" not in json.loads(read("out/pact/result.json"))
+    assert b"flip_rate" not in read("out/pact/metrics.jsonl")
+
+
 @test("float32")
 def _():
     check("float", WIDE, "null")

@@ -148,6 +148,9 @@ Test(quant, chosen_from_what_is_given)
     check_weights("{grid: ternary}", 2, "ternary", "twn", "clipped_ste");
     check_weights("{grid: ternary, estimator: ste}", 2, "ternary", "twn", "ste");
     check_weights("{grid: codebook, bits: 3}", 3, "codebook", "kmeans", "clipped_ste");
+    check_weights("{estimator: lsq_plus}", 8, "narrow", "learned", "lsq_plus");
+    check_weights("{estimator: dorefa, bits: 2}", 2, "narrow", "min_max", "dorefa");
+    check_weights("{estimator: ewgs, range: ema}", 8, "narrow", "ema", "ewgs");
     struct ht_config *c =
         load(TANH_BASE "quant: {activations: {estimator: lsq, bits: 1}}\n", NULL, 0);
     const struct ht_quantizer_config *q = &ht_config_experiment(c)->quant.activations;
@@ -219,8 +222,44 @@ Test(quant, errors)
          "grid codebook has one table for a layer: use granularity tensor"},
         {"{weights: {scale: <>power}}", "quant.weights.scale is 'power', not one of: real, "
                                         "power_of_two"},
-        {"{output: {bits: 4, rounding: <>flor}}", "quant.output.rounding is 'flor', not one of: "
-                                                  "nearest_even, floor (did you mean 'floor'?)"},
+        {"{weights: {bits: 4, grid: pow2, rounding: <>stochastic}}",
+         "rounding stochastic is not defined on grid pow2: use nearest_even"},
+        {"{weights: {bits: 4, grid: pow2, range: learned, estimator: <>dsq}}",
+         "estimator dsq needs levels at equal distances"},
+        {"{weights: {bits: 4, scale: power_of_two, estimator: <>dorefa}}",
+         "estimator dorefa has a fixed scale: it needs scale real"},
+        {"{weights: {estimator: <>pact}}", "estimator pact is for activations only: it clips at 0"},
+        {"{weights: {estimator: <>pact, range: min_max}}",
+         "estimator pact needs range learned, not min_max"},
+        {"{activations: {estimator: <>pact, grid: full}}",
+         "estimator pact has no values below 0: it needs grid affine"},
+        {"{activations: {estimator: <>lsq_plus, grid: full}}",
+         "estimator lsq_plus learns an offset: of activations it needs grid affine"},
+        {"{activations: {estimator: <>lsq_plus, range: ema}}",
+         "estimator lsq_plus needs range learned, not ema"},
+        {"{weights: {range: learned, bits: 2, estimator: <>dorefa}}",
+         "estimator dorefa needs range min_max, not learned"},
+        {"{weights: {bits: 1, estimator: <>dorefa}}",
+         "estimator dorefa has no transform at 1 bit: its formula is estimator ste with range "
+         "min_max"},
+        {"{weights: {bits: 2, grid: affine, estimator: <>dorefa}}",
+         "estimator dorefa needs weights on a symmetric grid"},
+        {"{input: {estimator: <>dorefa}}",
+         "estimator dorefa is not for the input, whose range is known"},
+        {"{weights: {rounding: floor, estimator: <>dsq}}",
+         "estimator dsq needs rounding to the nearest level, not floor"},
+        {"{weights: {bits: 2, estimator: <>dorefa}, dampening: 0.1}",
+         "quant.dampening is not defined for estimator dorefa: its bins are of transformed "
+         "weights"},
+        {"{weights: {bits: 2, range: <>ema}, freeze_threshold: 0.1}",
+         "quant.freeze_threshold needs weights of range learned, not ema: other scales move with "
+         "the weights"},
+        {"{weights: {softness: <>1}}", "quant.weights.softness is 1, out of range: > 0 and < 1"},
+        {"{layers: {last: {weights: {estimator: <>pact}}}}",
+         "estimator pact is for activations only: it clips at 0"},
+        {"{output: {bits: 4, rounding: <>flor}}",
+         "quant.output.rounding is 'flor', not one of: "
+         "nearest_even, floor, stochastic (did you mean 'floor'?)"},
         {"{layers: <>[first]}",
          "quant.layers must be a map, such as {first: {weights: {bits: 8}}}, found a list"},
         {"{layers: {first: <>8}}",

@@ -45,7 +45,10 @@ static const struct {
 #define N_ALL_GRIDS (sizeof grids / sizeof *grids)
 #define N_GRIDS     ((size_t)10)
 
-static const char *const estimators[] = {"ste", "clipped_ste", "lsq"};
+/* On every grid. dorefa and dsq have cases of their own; ewgs has no surrogate (test_estimator.c).
+ */
+static const char *const estimators[] = {"ste", "clipped_ste", "lsq", "lsq_plus", "pact"};
+#define N_ESTIMATORS (sizeof estimators / sizeof *estimators)
 
 static struct ht_quantizer make_quantizer(size_t grid, const char *range, const char *estimator,
                                           bool of_weights, bool per_channel, size_t rows)
@@ -85,6 +88,8 @@ static void set_range(struct ht_quantizer *q, double width)
     }
     for (int k = 0; q->centroid && k < 1 << q->grid.bits; k++) /* in any order */
         q->centroid[k] = width * sin(2.3 * k + 1);
+    if (q->offset) /* between two zero points */
+        q->offset[0] = -q->scale[0] * (q->zero_point[0] + 0.3);
     q->ready[0] = 1;
     ht_quantizer_refresh(q, HT_MODE_TRAIN);
 }
@@ -154,7 +159,7 @@ static void check_one(struct ht_quantizer q, bool dequantized, double width,
 void gradcheck_fake_quant(void)
 {
     for (size_t g = 0; g < N_ALL_GRIDS; g++)
-        for (size_t e = 0; e < 3; e++)
+        for (size_t e = 0; e < N_ESTIMATORS; e++)
             for (int kind = g < N_GRIDS ? 0 : 1; kind < 3; kind++) {
                 /* activations; weights by tensor, channel */
                 struct ht_quantizer q =
@@ -165,9 +170,59 @@ void gradcheck_fake_quant(void)
                 check_one(q, false, 0.9, NULL);
                 /* The largest weight lies where min_max clips: a kink for those that clip. */
                 q = make_quantizer(g, "min_max", estimators[e], kind > 0, kind == 2, ROWS);
-                if (kind == 0 || !q.estimator->clips)
+                if (kind == 0 || q.estimator->identity)
                     check_one(q, false, 0.9, NULL);
             }
+}
+
+/* Weights through tanh; their largest magnitude is a constant of the surrogate. */
+Test(gradcheck, dorefa)
+{
+    static const size_t of_weights[] = {0, 2, 3, 5, 8};
+    for (size_t i = 0; i < sizeof of_weights / sizeof *of_weights; i++)
+        for (int channel = 0; channel < 2; channel++)
+            check_one(make_quantizer(of_weights[i], "min_max", "dorefa", true, channel, ROWS),
+                      false, 0.9, NULL);
+    struct ht_quantizer q = make_quantizer(1, "min_max", "dorefa", false, false, ROWS);
+    q.fixed = true;
+    check_one(q, false, 0.9, NULL);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+/* The soft steps bend at the levels: few bits, small steps, and values between levels. */
+Test(gradcheck, dsq)
+{
+    static const size_t few_bits[] = {0, 1, 2, 5, 6, 7};
+    static const double alphas[] = {0.05, 0.2, 0.7};
+    for (size_t i = 0; i < sizeof few_bits / sizeof *few_bits; i++)
+        for (size_t a = 0; a < 3; a++)
+            for (int kind = 0; kind < 3; kind++) {
+                struct ht_params params = {0}, state = {0};
+                struct ht_error err = {0};
+                struct ht_quantizer q =
+                    make_quantizer(few_bits[i], "learned", "dsq", kind > 0, kind == 2, ROWS);
+                struct one k = {&q, false};
+                q.parameter = ht_estimator_dsq_k(alphas[a]);
+                ht_params_declare(&params, "x", ROWS, COLS, 0, 0, 0);
+                ht_quantizer_declare(&q, "q", &params, &state);
+                ASSERT_OK(ht_params_allocate(&params, true, &err), err);
+                ASSERT_OK(ht_params_allocate(&state, false, &err), err);
+                ht_quantizer_bind(&q, &params, &state);
+                set_range(&q, 0.9);
+                const size_t length = ROWS * COLS / q.channels;
+                for (size_t j = 0; j < ROWS * COLS; j++) {
+                    const double u = ht_rng_uniform(5, HT_RNG_TEST, j), n = q.grid.n_levels + 3;
+                    const double where = floor(u * n) - 2 + 0.1 + 0.8 * (u * n - floor(u * n));
+                    const double level = q.grid.lo + q.grid.step * where;
+                    params.value[j] = q.scale[j / length] * (level - q.zero_point[j / length]);
+                }
+                struct gradcheck c = {
+                    .build = build_one, .user = &k, .params = &params, .step = 1e-4};
+                gradcheck_assert(&c, q.grid.name);
+                ht_params_finish(&params);
+                ht_params_finish(&state);
+            }
+    cr_assert_eq(ht_alloc_live(), 0);
 }
 
 void gradcheck_dequantize(void)
@@ -341,11 +396,13 @@ static void check_dense(struct dense k, const struct gradcheck_factor *factors)
         fill_dense(&k, &params, seed += 1000);
         cr_assert_lt(seed, 2000000u, "no place without kinks");
     } while (distance(&params, &k) < 0.012);
+    /* Where nothing reaches pact's alpha, differences of 0 are compared with the loss. */
+    const double tolerance = k.out && k.out->estimator->real_residual ? 1e-6 : 3e-8;
     struct gradcheck c = {.build = build_dense,
                           .user = &k,
                           .params = &params,
                           .step = 2e-4, /* up to four scales and gains act on one value */
-                          .tolerance = 3e-8,
+                          .tolerance = tolerance,
                           .factors = factors,
                           .run = {.freeze_batchnorm = k.frozen}};
     struct gradcheck_result r = gradcheck_run(&c);
@@ -385,8 +442,10 @@ void gradcheck_quant_dense(void)
             w = make_quantizer(N_GRIDS + g % (N_ALL_GRIDS - N_GRIDS), "learned", "lsq", true,
                                channel, OUT);
             check_dense(k, NULL);
-            for (size_t e = 0; e < 3; e++)
+            for (size_t e = 0; e < N_ESTIMATORS; e++)
                 for (size_t clamp = 0; clamp < 3; clamp++) {
+                    if (clamp == 2 && strcmp(estimators[e], "pact") == 0)
+                        continue; /* nothing reaches its alpha: a gradient of 0 */
                     struct ht_quantizer out =
                         make_quantizer((g + e + clamp) % N_GRIDS, e ? "learned" : "ema",
                                        estimators[e], false, false, BATCH);

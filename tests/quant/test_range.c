@@ -234,7 +234,7 @@ Test(quantizer, scale_gradient_factor)
     q->scale_gradient_factor = 1;
     cr_assert_eq(lsq_count(q), 1);
     q->scale_gradient_factor = 0;
-    q->estimator = ht_estimator_find("ste");
+    q->estimator = ht_estimator_find("ste", false);
     cr_assert_eq(lsq_count(q), 1);
     finish(&f);
     q = one(&f, "affine", 8, "learned", false);
@@ -307,9 +307,9 @@ Test(quantizer, refusals)
         cr_assert_not_null(strstr(err.msg, table[i].says), "%s", err.msg);
     }
     cr_assert_null(ht_range_find("none"));
-    cr_assert_null(ht_estimator_find("none"));
+    cr_assert_null(ht_estimator_find("none", true));
     for (size_t i = 0; ht_range_at(i); i++)
         cr_assert_eq(ht_range_find(ht_range_at(i)->name), ht_range_at(i));
     for (size_t i = 0; ht_estimator_at(i); i++)
-        cr_assert_eq(ht_estimator_find(ht_estimator_at(i)->name), ht_estimator_at(i));
+        cr_assert_eq(ht_estimator_find(ht_estimator_at(i)->name, true), ht_estimator_at(i));
 }
