@@ -154,6 +154,9 @@ bool ht_graph_as_bytes(struct ht_graph *g, struct ht_node *x, struct ht_node *w)
 {
     if (!g->kernels || !x || !w || !can_be_bytes(g, x, NULL) || !can_be_bytes(g, w, NULL))
         return false;
+    /* The reader writes the gradient of what w is made of, alone. */
+    if (has_reader(g, w->in[0], w))
+        return false;
     make_bytes(x);
     make_bytes(w);
     return true;

@@ -26,20 +26,68 @@ static const struct {
 static const struct {
     const char *name;
     int min_bits, max_bits;
+    bool weights_only;
+    const char *range; /* its own, the only one it goes with, or NULL */
 } grids[] = {
-    {"full", 2, 8}, {"narrow", 2, 8}, {"affine", 2, 8}, {"binary", 1, 1}, {"zero_free", 1, 4}};
+    {"full", 2, 8, false, NULL},          {"narrow", 2, 8, false, NULL},
+    {"affine", 2, 8, false, NULL},        {"binary", 1, 1, false, NULL},
+    {"zero_free", 1, 4, false, NULL},     {"pow2", 2, 4, true, NULL},
+    {"pow2_zero_free", 2, 3, true, NULL}, {"apot", 3, 5, true, NULL},
+    {"ternary", 2, 2, true, "twn"},       {"codebook", 1, 4, true, "kmeans"},
+};
+#define N_GRIDS (sizeof grids / sizeof *grids)
+
+/* Index of a grid; N_GRIDS for a name that the field table has refused already. */
+static size_t find_grid(const char *name)
+{
+    size_t i = 0;
+    while (i < N_GRIDS && strcmp(grids[i].name, name) != 0)
+        i++;
+    return i;
+}
 
 static bool grid_has(const char *grid, int bits)
 {
-    for (size_t i = 0; i < sizeof grids / sizeof *grids; i++)
-        if (strcmp(grids[i].name, grid) == 0)
-            return bits >= grids[i].min_bits && bits <= grids[i].max_bits;
-    return false;
+    const size_t i = find_grid(grid);
+    return i < N_GRIDS && bits >= grids[i].min_bits && bits <= grids[i].max_bits;
+}
+
+static bool weights_only(const char *grid)
+{
+    const size_t i = find_grid(grid);
+    return i < N_GRIDS && grids[i].weights_only;
+}
+
+/* The only range of a grid, or NULL. */
+static const char *range_of(const char *grid)
+{
+    const size_t i = find_grid(grid);
+    return i < N_GRIDS ? grids[i].range : NULL;
+}
+
+/* The grid that a range belongs to, or NULL. */
+static const char *grid_of(const char *range)
+{
+    for (size_t i = 0; i < N_GRIDS; i++)
+        if (grids[i].range && strcmp(grids[i].range, range) == 0)
+            return grids[i].name;
+    return NULL;
 }
 
 static bool is(const char *name, const char *value)
 {
     return strcmp(name, value) == 0;
+}
+
+/* The range that an estimator cannot do without, or NULL. */
+static const char *needed_range(const char *estimator)
+{
+    static const char *const needs[][2] = {
+        {"lsq", "learned"}, {"lsq_plus", "learned"}, {"pact", "learned"}, {"dorefa", "min_max"}};
+    for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
+        if (is(estimator, needs[i][0]))
+            return needs[i][1];
+    return NULL;
 }
 
 /* The node that gave a field of the quantizer, or NULL. */
@@ -67,32 +115,59 @@ static void set_name(char *field, const char *value)
     ht_fields_copy_text(field, HT_NAME_LENGTH, value);
 }
 
+/* A grid with a range of its own brings it; without that grid another range is needed. */
+static uint32_t settle_range(const struct rules *s, struct ht_quantizer_config *q)
+{
+    const char *own = range_of(q->grid);
+    uint32_t chosen = 0;
+    const bool fits = own ? is(q->range, own) : grid_of(q->range) == NULL;
+    if (!fits && !row_node(s, q, HT_ROW_RANGE)) {
+        const bool lsq = !own && !row_node(s, q, HT_ROW_ESTIMATOR);
+        set_name(q->range, own ? own : "learned");
+        chosen |= 1u << HT_ROW_RANGE;
+        if (lsq || (own && is(q->estimator, "lsq") && !row_node(s, q, HT_ROW_ESTIMATOR))) {
+            set_name(q->estimator, lsq ? "lsq" : "clipped_ste");
+            chosen |= 1u << HT_ROW_ESTIMATOR;
+        }
+    }
+    if (is(q->grid, "codebook") && is(q->granularity, "channel") &&
+        !row_node(s, q, HT_ROW_GRANULARITY)) {
+        set_name(q->granularity, "tensor");
+        chosen |= 1u << HT_ROW_GRANULARITY;
+    }
+    return chosen;
+}
+
 /* Chooses what was not written so that it fits what was. Returns the rows that were chosen. */
 static uint32_t settle(const struct rules *s, struct ht_quantizer_config *q, enum use use,
                        const char *previous_grid)
 {
     uint32_t chosen = 0;
     bool bits_given = row_node(s, q, HT_ROW_BITS), grid_given = row_node(s, q, HT_ROW_GRID);
-    if (grid_given && !bits_given && is(q->grid, "binary")) {
-        q->bits = 1;
+    const size_t grid = find_grid(q->grid);
+    if (grid_given && !bits_given && grid < N_GRIDS &&
+        grids[grid].min_bits == grids[grid].max_bits) {
+        q->bits = grids[grid].min_bits;
         chosen |= 1u << HT_ROW_BITS;
     } else if (!grid_given && q->bits != 32 && !grid_has(q->grid, q->bits)) {
         if (grid_has(previous_grid, q->bits))
             set_name(q->grid, previous_grid);
         else if (q->bits == 1)
             set_name(q->grid, "binary");
-        else if (is(q->grid, "binary"))
+        else if (is(q->grid, "binary") || weights_only(q->grid))
             set_name(q->grid, uses[use].default_grid);
         chosen |= 1u << HT_ROW_GRID;
     }
+    chosen |= settle_range(s, q);
     bool range_given = row_node(s, q, HT_ROW_RANGE);
     bool estimator_given = row_node(s, q, HT_ROW_ESTIMATOR);
-    if (is(q->estimator, "lsq") && !is(q->range, "learned")) {
+    const char *range = needed_range(q->estimator);
+    if (range && !is(q->range, range)) {
         if (range_given && !estimator_given) {
             set_name(q->estimator, "clipped_ste");
             chosen |= 1u << HT_ROW_ESTIMATOR;
-        } else if (estimator_given && !range_given && use != INPUT) {
-            set_name(q->range, "learned");
+        } else if (estimator_given && !range_given && use != INPUT && !range_of(q->grid)) {
+            set_name(q->range, range);
             chosen |= 1u << HT_ROW_RANGE;
         }
     }
@@ -124,6 +199,67 @@ static void check_width(const struct rules *s, const struct ht_quantizer_config 
                            "8-bit weights are narrow by contract, without -128: use grid narrow");
 }
 
+/* Grids that are tables. */
+static void check_table(const struct rules *s, const struct ht_quantizer_config *q, enum use use)
+{
+    struct ht_diagnostics *d = s->r->d;
+    const char *own = range_of(q->grid), *owner = grid_of(q->range);
+    if (use != WEIGHTS && weights_only(q->grid))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_GRID, HT_ROW_BITS),
+                           "grid %s is for weights only: %s need grid full, narrow, affine, binary "
+                           "or zero_free",
+                           q->grid, uses[use].name);
+    else if (own && !is(q->range, own))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_RANGE, HT_ROW_GRID),
+                           "grid %s finds its scale by range %s, not %s", q->grid, own, q->range);
+    else if (owner && !is(q->grid, owner))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_RANGE, HT_ROW_GRID),
+                           "range %s belongs to grid %s, not to %s", q->range, owner, q->grid);
+    if (is(q->grid, "codebook") && is(q->granularity, "channel"))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_GRANULARITY, HT_ROW_GRID),
+                           "grid codebook has one table for a layer: use granularity tensor");
+}
+
+/* What an estimator is not made for, beside its range. */
+static void check_estimator(const struct rules *s, const struct ht_quantizer_config *q,
+                            enum use use)
+{
+    const bool weights = use == WEIGHTS;
+    const char *name = q->estimator, *why = NULL;
+    if (is(name, "pact") && weights)
+        why = "is for activations only: it clips at 0";
+    else if ((is(name, "pact") || is(name, "lsq_plus") || is(name, "dorefa")) && !weights &&
+             !is(q->grid, "affine"))
+        why = is(name, "lsq_plus") ? "learns an offset: of activations it needs grid affine"
+                                   : "has no values below 0: it needs grid affine";
+    else if (is(name, "dorefa") && use == INPUT)
+        why = "is not for the input, whose range is known";
+    else if (is(name, "dorefa") && weights && (q->bits == 1 || is(q->grid, "affine")))
+        why = q->bits == 1 ? "has no transform at 1 bit: its formula is estimator ste with range "
+                             "min_max"
+                           : "needs weights on a symmetric grid";
+    else if (is(name, "dsq") && is(q->rounding, "floor"))
+        why = "needs rounding to the nearest level, not floor";
+    else if (is(name, "dsq") && weights_only(q->grid))
+        why = "needs levels at equal distances";
+    else if (is(name, "dorefa") && !is(q->scale, "real"))
+        why = "has a fixed scale: it needs scale real";
+    if (why)
+        ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_ESTIMATOR, HT_ROW_GRID),
+                           "estimator %s %s", name, why);
+    if (!weights)
+        return;
+    if (s->e->quant.dampening > 0 && is(name, "dorefa"))
+        ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_ESTIMATOR, HT_ROW_GRID),
+                           "quant.dampening is not defined for estimator dorefa: its bins are of "
+                           "transformed weights");
+    if (s->e->quant.freeze_threshold > 0 && !is(q->range, "learned"))
+        ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_RANGE, HT_ROW_ESTIMATOR),
+                           "quant.freeze_threshold needs weights of range learned, not %s: other "
+                           "scales move with the weights",
+                           q->range);
+}
+
 static void check_quantizer(const struct rules *s, const struct ht_quantizer_config *q,
                             enum use use, bool override)
 {
@@ -140,13 +276,22 @@ static void check_quantizer(const struct rules *s, const struct ht_quantizer_con
                            uses[use].name);
     if (q->bits == 32)
         return;
+    check_table(s, q, use);
     if (use == INPUT && is(q->range, "learned"))
         ht_diagnostics_add(d, row_place(s, q, HT_ROW_RANGE, HT_ROW_ESTIMATOR),
                            "the range of the input cannot be learned: use min_max or ema");
-    else if (is(q->estimator, "lsq") && !is(q->range, "learned"))
+    else if (needed_range(q->estimator) && !is(q->range, needed_range(q->estimator)))
         ht_diagnostics_add(d, row_place(s, q, HT_ROW_ESTIMATOR, HT_ROW_RANGE),
-                           "estimator lsq needs range learned, not %s", q->range);
-    if (is(q->rounding, "floor") && (is(q->grid, "binary") || is(q->grid, "zero_free")))
+                           "estimator %s needs range %s, not %s", q->estimator,
+                           needed_range(q->estimator), q->range);
+    else
+        check_estimator(s, q, use);
+    if (is(q->rounding, "stochastic") && weights_only(q->grid))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_ROUNDING, HT_ROW_GRID),
+                           "rounding stochastic is not defined on grid %s: use nearest_even",
+                           q->grid);
+    if (is(q->rounding, "floor") &&
+        (is(q->grid, "binary") || is(q->grid, "zero_free") || weights_only(q->grid)))
         ht_diagnostics_add(d, row_place(s, q, HT_ROW_ROUNDING, HT_ROW_GRID),
                            "rounding floor is not defined on grid %s: use nearest_even", q->grid);
 }

@@ -15,12 +15,16 @@
 static const char *const targets[] = {"labels", "input", NULL};
 static const char *const pixels[] = {"unit", "symmetric", NULL};
 static const char *const inits[] = {"he", "xavier", "uniform", NULL};
-static const char *const grids[] = {"full", "narrow", "affine", "binary", "zero_free", NULL};
-static const char *const ranges[] = {"min_max", "ema",   "percentile", "kl",
-                                     "mse",     "octav", "learned",    NULL};
-static const char *const estimators[] = {"ste", "clipped_ste", "lsq", NULL};
+static const char *const grids[] = {"full", "narrow",         "affine", "binary",  "zero_free",
+                                    "pow2", "pow2_zero_free", "apot",   "ternary", "codebook",
+                                    NULL};
+static const char *const ranges[] = {"min_max", "ema",     "percentile", "kl",     "mse",
+                                     "octav",   "learned", "twn",        "kmeans", NULL};
+static const char *const estimators[] = {"ste",    "clipped_ste", "lsq", "lsq_plus", "pact",
+                                         "dorefa", "ewgs",        "dsq", NULL};
 static const char *const granularities[] = {"tensor", "channel", NULL};
-static const char *const roundings[] = {"nearest_even", "floor", NULL};
+static const char *const scales[] = {"real", "power_of_two", NULL};
+static const char *const roundings[] = {"nearest_even", "floor", "stochastic", NULL};
 static const char *const optimizers[] = {"sgd", "adam", "adamw", NULL};
 static const char *const schedules[] = {"constant", "step", "cosine", "exponential", NULL};
 static const char *const losses[] = {"auto", "cross_entropy", "mse", "bce", "squared_hinge", NULL};
@@ -118,18 +122,21 @@ static const struct ht_field quantizer_fields[] = {
                      .type = HT_FIELD_CHOICE,
                      QUANTIZER(grid),
                      .choices = grids,
-                     .help = "which integer levels there are; with bits 1 the default is binary"},
+                     .help = "which integer levels there are; with bits 1 the default is binary. "
+                             "From pow2 on: weights only"},
     [HT_ROW_RANGE] = {.name = "range",
                       .type = HT_FIELD_CHOICE,
                       QUANTIZER(range),
                       .choices = ranges,
-                      .help = "how the scale is found; on weights kl and mse cost much more than a "
-                              "training step, but calibration needs them once"},
+                      .help = "how the scale is found; twn and kmeans come with grids ternary and "
+                              "codebook. On weights kl and mse cost much more than a training "
+                              "step, but calibration needs them once"},
     [HT_ROW_ESTIMATOR] = {.name = "estimator",
                           .type = HT_FIELD_CHOICE,
                           QUANTIZER(estimator),
                           .choices = estimators,
-                          .help = "gradient of rounding; lsq needs (and implies) range learned"},
+                          .help = "gradient of rounding; lsq, lsq_plus and pact need (and imply) "
+                                  "range learned, dorefa min_max"},
     [HT_ROW_GRANULARITY] = {.name = "granularity",
                             .type = HT_FIELD_CHOICE,
                             QUANTIZER(granularity),
@@ -141,7 +148,8 @@ static const struct ht_field quantizer_fields[] = {
                          QUANTIZER(rounding),
                          .choices = roundings,
                          .fallback = "nearest_even",
-                         .help = "rounding of x / scale to a level"},
+                         .help = "rounding of x / scale to a level; stochastic: in training, up "
+                                 "or down by chance"},
     [HT_ROW_MOMENTUM] = {.name = "momentum",
                          .type = HT_FIELD_DOUBLE,
                          QUANTIZER(momentum),
@@ -159,6 +167,39 @@ static const struct ht_field quantizer_fields[] = {
                            .fallback = "99.99",
                            .help = "range percentile: how much of a tensor stays inside; usual are "
                                    "99.9, 99.99 and 99.999"},
+    [HT_ROW_SCALE] = {.name = "scale",
+                      .type = HT_FIELD_CHOICE,
+                      QUANTIZER(scale),
+                      .choices = scales,
+                      .fallback = "real",
+                      .help = "which scales there are: any, or powers of two"},
+    [HT_ROW_DELTA] = {.name = "delta",
+                      .type = HT_FIELD_DOUBLE,
+                      QUANTIZER(delta),
+                      .max = 1000,
+                      .fallback = "0.001",
+                      .help = "estimator ewgs: how much the rounding error scales the gradient; 0: "
+                              "clipped_ste"},
+    [HT_ROW_SOFTNESS] = {.name = "softness",
+                         .type = HT_FIELD_DOUBLE,
+                         QUANTIZER(softness),
+                         .max = 1,
+                         .flags = HT_FIELD_OPEN_MIN | HT_FIELD_OPEN_MAX,
+                         .fallback = "0.2",
+                         .help = "estimator dsq: its alpha; near 0 steps, near 1 a straight line"},
+    [HT_ROW_CLIP_START] = {.name = "clip_start",
+                           .type = HT_FIELD_DOUBLE,
+                           QUANTIZER(clip_start),
+                           .max = 1e6,
+                           .flags = HT_FIELD_OPEN_MIN,
+                           .fallback = "6",
+                           .help = "estimator pact: the first alpha"},
+    [HT_ROW_CLIP_DECAY] = {.name = "clip_decay",
+                           .type = HT_FIELD_DOUBLE,
+                           QUANTIZER(clip_decay),
+                           .max = 100,
+                           .fallback = "0.0001",
+                           .help = "estimator pact: weight decay (L2) of alpha"},
 };
 const struct ht_field_table ht_quantizer_table = HT_FIELD_TABLE(quantizer_fields);
 
@@ -212,6 +253,33 @@ static const struct ht_field quant_fields[] = {
      .fallback = "false",
      .help = "takes the mean error of quantization, measured on the calibration batches, out of "
              "the biases of the network of train.from"},
+    {.name = "dampening",
+     .type = HT_FIELD_DOUBLE,
+     QUANT(dampening),
+     .max = 1e6,
+     .fallback = "0",
+     .help =
+         "pull of weights to the middle of their bins against oscillation, from 0 to this along "
+         "a cosine; 0: off"},
+    {.name = "freeze_threshold",
+     .type = HT_FIELD_DOUBLE,
+     QUANT(freeze_threshold),
+     .max = 1,
+     .fallback = "0",
+     .help = "a weight whose level jumps back more often than this (share of the steps) is frozen; "
+             "0: none"},
+    {.name = "freeze_momentum",
+     .type = HT_FIELD_DOUBLE,
+     QUANT(freeze_momentum),
+     .max = 1,
+     .flags = HT_FIELD_OPEN_MIN,
+     .fallback = "0.01",
+     .help = "weight of the newest step in that frequency"},
+    {.name = "track_flips",
+     .type = HT_FIELD_BOOL,
+     QUANT(track_flips),
+     .fallback = "false",
+     .help = "report how many levels of weights change in a step"},
     QUANTIZER_MAP(input, .fallbacks = input_fallbacks, .help = "quantizer of the network's input"),
     QUANTIZER_MAP(weights, .fallbacks = ht_weights_fallbacks, .help = "quantizer of the weights"),
     QUANTIZER_MAP(activations, .fallbacks = ht_activations_fallbacks,

@@ -17,6 +17,11 @@ enum ht_quantizer_row {
     HT_ROW_ROUNDING,
     HT_ROW_MOMENTUM,
     HT_ROW_PERCENTILE,
+    HT_ROW_SCALE,
+    HT_ROW_DELTA,
+    HT_ROW_SOFTNESS,
+    HT_ROW_CLIP_START,
+    HT_ROW_CLIP_DECAY,
     HT_N_QUANTIZER_ROWS
 };
 

@@ -23,6 +23,7 @@ static const struct bundle bundles[] = {
     {HT_ISA_AVX2, "avx2", ht_x86_has_avx2, ht_kernels_install_avx2},
     {HT_ISA_AVXVNNI, "avxvnni", ht_x86_has_avxvnni, ht_kernels_install_avxvnni},
     {HT_ISA_AVX512VNNI, "avx512vnni", ht_x86_has_avx512vnni, ht_kernels_install_avx512vnni},
+    {HT_ISA_AMX, "amx", ht_x86_has_amx, ht_kernels_install_amx},
 #elif defined(__aarch64__)
     {HT_ISA_NEON, "neon", NULL, ht_kernels_install_neon},
     {HT_ISA_DOTPROD, "dotprod", ht_arm_has_dotprod, ht_kernels_install_dotprod},

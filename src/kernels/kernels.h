@@ -14,7 +14,8 @@ enum ht_isa {
     HT_ISA_AVXVNNI = 4,
     HT_ISA_AVX512VNNI = 8,
     HT_ISA_NEON = 16,
-    HT_ISA_DOTPROD = 32
+    HT_ISA_DOTPROD = 32,
+    HT_ISA_AMX = 64
 };
 #define HT_ISA_ALL 0xffffffffu
 

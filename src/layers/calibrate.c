@@ -147,16 +147,15 @@ static void measure_quantized(struct correction *c, size_t index,
 {
     const struct ht_model *m = c->m;
     const size_t cols = m->blocks[index].in;
-    const struct ht_rounder input = ht_quantizer_rounder(&m->input, 0);
+    const struct ht_place_in_run eval = {NULL, 0};
     double samples = 0;
     memset(c->mean, 0, cols * sizeof *c->mean);
     for (size_t i = 0; i < data->batches; i++) {
         const size_t rows = run_batch(&c->quantized, data, i);
         samples += (double)rows;
         if (index == 0) {
-            ht_quantize_row(&input, c->quantized.x->value, m->input.scale[0], rows * cols,
-                            c->levels);
-            add_columns(c->levels, rows, cols, (double)m->input.scale[0], c->mean);
+            ht_quantizer_levels(&m->input, 0, eval, c->quantized.x->value, rows * cols, c->levels);
+            add_columns(c->levels, rows, cols, (double)m->input.effective[0], c->mean);
         } else {
             const struct ht_node *q = c->quantized.blocks[index - 1];
             add_columns(q->value, rows, cols, (double)q->scale[0], c->mean);
@@ -175,10 +174,10 @@ static void correct_layer(struct correction *c, size_t index, const double *plai
     const ht_real *w = m->params.value + m->params.spans[b->weight_span].offset;
     for (size_t n = 0; n < b->out; n++, w += b->in) {
         const size_t channel = b->weights.channels == 1 ? 0 : n;
-        const struct ht_rounder r = ht_quantizer_rounder(&b->weights, channel);
-        const double scale = (double)b->weights.scale[channel];
+        const struct ht_place_in_run eval = {NULL, 0};
+        const double scale = (double)b->weights.effective[channel];
         double error = 0;
-        ht_quantize_row(&r, w, b->weights.scale[channel], b->in, c->levels);
+        ht_quantizer_levels(&b->weights, channel, eval, w, b->in, c->levels);
         for (size_t k = 0; k < b->in; k++)
             error += scale * (double)c->levels[k] * c->mean[k] - (double)w[k] * plain_mean[k];
         if (b->batchnorm)

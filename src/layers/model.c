@@ -33,6 +33,20 @@ static void declare_block(struct ht_model *m, struct ht_block *b)
     b->var_span = declare(&m->state, b, "running_var", 1, b->out, 0, 1, 0);
 }
 
+static void declare_oscillation(struct ht_model *m, struct ht_block *b)
+{
+    const struct {
+        const char *part;
+        int *span;
+    } of_weights[] = {{"weight.level", &b->level_span},
+                      {"weight.direction", &b->direction_span},
+                      {"weight.frequency", &b->frequency_span},
+                      {"weight.average", &b->average_span}};
+    for (size_t i = 0; i < sizeof of_weights / sizeof *of_weights; i++)
+        *of_weights[i].span = declare(&m->state, b, of_weights[i].part, b->out, b->in, 0, 0, 0);
+    b->flips_span = declare(&m->state, b, "weight.flips", 1, b->out, 0, 0, 0);
+}
+
 static void declare_quantizer(struct ht_model *m, struct ht_quantizer *q, const char *block,
                               const char *role)
 {
@@ -98,6 +112,8 @@ static enum ht_status init_block(struct ht_model *m, size_t index, const struct 
         return ht_fail(err, HT_ERR_CONFIG, "%s: a real output has no activation, not %s", b->name,
                        s->activation);
     declare_block(m, b);
+    if (m->flips_span >= 0)
+        declare_oscillation(m, b);
     return m->quantized ? init_quantizers(m, b, s, last, &spec->output, err) : HT_OK;
 }
 
@@ -158,6 +174,9 @@ enum ht_status ht_model_create(struct ht_model **ret, const struct ht_model_spec
             goto fail;
         declare_quantizer(m, &m->input, "input", "input");
     }
+    m->flips_span = -1;
+    if (m->quantized && spec->track_flips) /* two dots: not taken over by train.from */
+        m->flips_span = ht_params_declare(&m->state, "model.weight.flips", 1, 3, 0, 0, 0);
     for (size_t i = 0; i < spec->n_blocks; i++) {
         status = init_block(m, i, spec, err);
         if (status != HT_OK)
@@ -202,7 +221,14 @@ void ht_model_set_input_range(struct ht_model *m, const struct ht_range_stats *s
 {
     ht_range_set(&m->input, 0, stats);
     m->input.ready[0] = 1;
+    ht_quantizer_refresh(&m->input, HT_MODE_TRAIN);
     m->input.fixed = true;
+}
+
+void ht_model_set_dampening(struct ht_model *m, double dampening)
+{
+    for (size_t i = 0; i < m->n_blocks; i++)
+        m->blocks[i].weights.dampening = (ht_real)dampening;
 }
 
 /* --- graphs --- */

@@ -26,7 +26,8 @@ struct ht_model_spec {
     double input_dropout;
     const struct ht_block_spec *blocks; /* [n_blocks], read during create only */
     size_t n_blocks;
-    bool quantized; /* quantizers exist; else only float graphs can be built */
+    bool quantized;   /* quantizers exist; else only float graphs can be built */
+    bool track_flips; /* state for ht_oscillation_update; quantized only */
     struct ht_quantizer_spec input;
     struct ht_quantizer_spec output; /* bits 32: the last layer stays real */
 };
@@ -49,6 +50,8 @@ struct ht_block {
     const struct ht_activation_layer *activation;
     int weight_span, bias_span, gamma_span, beta_span; /* in params; -1 = none */
     int mean_span, var_span;                           /* in state */
+    /* In state, with track_flips: [out, in] each, and flips [1, out] (layers/oscillation.h). */
+    int level_span, direction_span, frequency_span, average_span, flips_span;
     struct ht_quantizer weights;
     struct ht_quantizer before_table; /* by_table activations: of what enters the table, 8 bits */
     struct ht_quantizer output;
@@ -61,6 +64,7 @@ struct ht_model {
     struct ht_block *blocks;
     size_t n_blocks;
     struct ht_quantizer input;
+    int flips_span; /* in state; -1 without track_flips */
     struct ht_params params, state;
 };
 
@@ -81,6 +85,9 @@ struct ht_node *ht_model_build(struct ht_model *m, struct ht_graph *g, struct ht
 
 /* Range of the network's input, known from the training data; fixed from then on. */
 void ht_model_set_input_range(struct ht_model *m, const struct ht_range_stats *stats);
+
+/* The strength of the pull of weights to the middle of their bins, from the next backward on. */
+void ht_model_set_dampening(struct ht_model *m, double dampening);
 
 /* He et al. 2015 (normal, std sqrt(2 / in)), Glorot and Bengio 2010 (xavier: uniform,
  * sqrt(6 / (in + out))), uniform (+- 1 / sqrt(in)). */

@@ -51,6 +51,17 @@ static bool layer_name_ok(const char *name, size_t capacity)
     return i > 0 && i < capacity;
 }
 
+/* Gives *known, a codebook, the levels of g, if they can be those of one. */
+static bool own_levels(const struct ht_grid *g, struct ht_grid *known)
+{
+    int level[HT_GRID_TABLE];
+    if (g->n_levels < 1 || g->n_levels > 1 << g->bits)
+        return false;
+    for (int i = 0; i < g->n_levels; i++)
+        level[i] = g->level[i];
+    return ht_grid_set_levels(known, level, g->n_levels);
+}
+
 static enum ht_status check_grid(const struct ht_grid *g, struct ht_error *err)
 {
     struct ht_grid known;
@@ -59,8 +70,12 @@ static enum ht_status check_grid(const struct ht_grid *g, struct ht_error *err)
         return BAD("the grid's name is damaged");
     if (ht_grid_init(&known, g->name, g->bits, &why) != HT_OK)
         return BAD("%s", why.msg);
+    if (known.learned && !own_levels(g, &known))
+        return BAD("%d levels that are not ascending within +-127, or too many for %d bits",
+                   g->n_levels, g->bits);
     if (g->lo != known.lo || g->hi != known.hi || g->step != known.step ||
-        g->n_levels != known.n_levels || g->has_zero_point != known.has_zero_point)
+        g->n_levels != known.n_levels || g->has_zero_point != known.has_zero_point ||
+        g->learned != known.learned || memcmp(g->level, known.level, sizeof g->level) != 0)
         return BAD("levels are not those of grid %s with %d bits", g->name, g->bits);
     return HT_OK;
 }
@@ -70,29 +85,26 @@ static bool zero_point_ok(const struct ht_grid *g, int32_t zero_point)
     return g->has_zero_point ? zero_point >= g->lo && zero_point <= g->hi : zero_point == 0;
 }
 
-static bool is_level(const struct ht_grid *g, int level)
-{
-    return level >= g->lo && level <= g->hi && (level - g->lo) % g->step == 0;
-}
-
 static enum ht_status check_activation(const struct ht_qactivation *q, struct ht_error *err)
 {
     enum ht_status status = check_grid(&q->grid, err);
     if (status)
         return status;
+    if (q->grid.step == 0)
+        return BAD("grid %s is for weights only", q->grid.name);
     if (!scale_ok(q->scale))
         return BAD("scale %g is not a normal number above 0", (double)q->scale);
     if (!zero_point_ok(&q->grid, q->zero_point))
         return BAD("zero point %d does not fit grid %s with %d bits", q->zero_point, q->grid.name,
                    q->grid.bits);
-    if (!is_level(&q->grid, q->lo) || !is_level(&q->grid, q->hi) || q->lo > q->hi)
+    if (!ht_grid_has_level(&q->grid, q->lo) || !ht_grid_has_level(&q->grid, q->hi) || q->lo > q->hi)
         return BAD("clamp %d to %d is not a range of levels of grid %s with %d bits", q->lo, q->hi,
                    q->grid.name, q->grid.bits);
     if (q->rounding != HT_ROUND_NEAREST_EVEN && q->rounding != HT_ROUND_FLOOR)
         return BAD("unknown rounding %d", (int)q->rounding);
     if (q->rounding == HT_ROUND_FLOOR && q->grid.step != 1)
         return BAD("grid %s cannot round by floor", q->grid.name);
-    if (q->is_signed != (q->grid.lo < 0))
+    if (q->is_signed != ht_grid_is_signed(&q->grid))
         return BAD("is_signed is %d, but the grid's levels start at %d", q->is_signed, q->grid.lo);
     return HT_OK;
 }
@@ -204,8 +216,8 @@ static enum ht_status check_table(const struct ht_qlayer *l, struct ht_error *er
         return status;
     const struct ht_grid *from = &l->quant.grid;
     for (int i = 0; i <= from->hi - from->lo; i += from->step)
-        if (!is_level(&l->table_quant.grid, l->table[i]) || l->table[i] < l->table_quant.lo ||
-            l->table[i] > l->table_quant.hi)
+        if (!ht_grid_has_level(&l->table_quant.grid, l->table[i]) ||
+            l->table[i] < l->table_quant.lo || l->table[i] > l->table_quant.hi)
             return BAD("entry %d is %d, no level in %d to %d", i, l->table[i], l->table_quant.lo,
                        l->table_quant.hi);
     return HT_OK;

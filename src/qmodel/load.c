@@ -143,7 +143,7 @@ static void get_grid(struct input *in, const char *path, struct ht_grid *g)
         if (in->err)
             in->err->code = HT_ERR_MODEL;
         bad(in, HT_ERR_MODEL, path);
-    } else if ((g->lo < 0) != is_signed) {
+    } else if (ht_grid_is_signed(g) != is_signed) {
         BAD(in, path, "signed is %d, which grid %s is not", (int)is_signed, name);
     }
 }
@@ -160,7 +160,7 @@ static void get_activation(struct input *in, const char *path, struct ht_qactiva
                       : HT_ROUND_NEAREST_EVEN;
     if (in->status)
         return;
-    q->is_signed = q->grid.lo < 0;
+    q->is_signed = ht_grid_is_signed(&q->grid);
     if (!(scale >= (double)1e-45f && scale <= 3.4028234663852886e38) ||
         (double)(float)scale != scale)
         BAD(in, path, "scale %g is not a float32 above 0", scale);
@@ -177,6 +177,24 @@ static void get_input(struct input *in, struct ht_qinput *q)
     q->image_columns = (size_t)get_integer(in, "/input", "image_columns", 0, HT_QMODEL_MAX_WIDTH);
     q->mean = get_optional_vector(in, "/input/mean", HT_F32, q->features);
     q->std = get_optional_vector(in, "/input/std", HT_F32, q->features);
+}
+
+/* A codebook's levels: ascending, the last one repeated for codes that are not used. */
+static void get_levels(struct input *in, const char *path, struct ht_grid *g)
+{
+    const int n = 1 << g->bits;
+    int level[HT_GRID_TABLE], n_levels = 1;
+    int32_t *stored = get_vector(in, path, HT_I32, (size_t)n);
+    if (!stored)
+        return;
+    level[0] = stored[0];
+    while (n_levels < n && stored[n_levels] > stored[n_levels - 1]) {
+        level[n_levels] = stored[n_levels];
+        n_levels++;
+    }
+    if (!ht_grid_set_levels(g, level, n_levels))
+        BAD(in, path, "levels outside of -127 to 127");
+    ht_free(stored);
 }
 
 /* What a reader needs to make sense of the codes must be what this library means by the grid. */
@@ -204,11 +222,13 @@ static void check_description(struct input *in, const char *group, const struct 
 static void get_weights(struct input *in, const char *group, struct ht_qlayer *l)
 {
     struct ht_qweights *w = &l->weights;
-    char path[HT_FILE_PATH];
+    char path[HT_FILE_PATH], levels[HT_FILE_PATH];
     get_grid(in, ht_file_path(path, group, "weight"), &w->grid);
     const bool per_tensor = get_integer(in, path, "axis", -1, 0) == -1;
     if (in->status)
         return;
+    if (w->grid.learned)
+        get_levels(in, ht_file_path(levels, group, "level"), &w->grid);
     w->packed = get_vector(in, path, HT_U8, ht_packed_size(l->out * l->in, w->grid.bits));
     check_description(in, group, l);
     w->channels = per_tensor ? 1 : l->out;

@@ -24,12 +24,12 @@ static enum ht_status lower_activation(struct ht_qactivation *a, const struct ht
     if (q->ready[0] == 0)
         return ht_fail(err, HT_ERR_INTERNAL, "%s: its range is not known yet", where);
     const struct ht_rounder r = ht_quantizer_rounder(q, 0);
-    const ht_real scale = q->scale[0], zero_point = q->zero_point[0];
+    const ht_real scale = q->effective[0], zero_point = q->zero_point[0];
     a->grid = q->grid;
     a->scale = (float)scale;
     a->zero_point = (int32_t)zero_point;
     a->rounding = q->rounding;
-    a->is_signed = q->grid.lo < 0;
+    a->is_signed = ht_grid_is_signed(&q->grid);
     /* relu and relu6 become a tighter clamp, at the level that their bound rounds to. */
     a->lo = (int)(ht_round_one(&r, (ht_real)clamp_lo / scale) + zero_point);
     a->hi = (int)(ht_round_one(&r, (ht_real)clamp_hi / scale) + zero_point);
@@ -51,10 +51,12 @@ static enum ht_status lower_codes(struct ht_qlayer *l, const struct ht_model *m,
     }
     if (ht_quantizer_observes(q, HT_MODE_EVAL))
         ht_quantizer_observe(q, w, b->in * b->out / q->channels);
+    ht_quantizer_refresh(q, HT_MODE_EVAL);
+    l->weights.grid = q->grid; /* with the levels of a codebook as they are now */
     for (size_t n = 0; n < b->out; n++) {
         size_t c = q->channels == 1 ? 0 : n;
-        struct ht_rounder r = ht_quantizer_rounder(q, c);
-        ht_quantize_row(&r, w + n * b->in, q->scale[c], b->in, row);
+        const struct ht_place_in_run eval = {NULL, 0};
+        ht_quantizer_levels(q, c, eval, w + n * b->in, b->in, row);
         for (size_t k = 0; k < b->in; k++)
             ht_pack_code(l->weights.packed, n * b->in + k, q->grid.bits,
                          ht_grid_code(&q->grid, (int)(row[k] + q->zero_point[c])));
@@ -81,13 +83,13 @@ static enum ht_status lower_affine(struct ht_qlayer *l, const struct ht_model *m
         return ht_fail_memory(err);
     for (size_t n = 0; n < b->out; n++) {
         size_t c = q->channels == 1 ? 0 : n;
-        struct ht_folded f = {q->scale[c], b->bias ? param(m, b->bias_span)[n] : 0};
+        struct ht_folded f = {q->effective[c], b->bias ? param(m, b->bias_span)[n] : 0};
         if (b->batchnorm)
             f = ht_fold_batchnorm(f.weight_scale, param(m, b->gamma_span)[n],
                                   param(m, b->beta_span)[n], state(m, b->mean_span)[n],
                                   state(m, b->var_span)[n], (ht_real)b->epsilon);
         l->bias[n] =
-            (int32_t)ht_quantize_bias(f.offset, input->scale[0] * f.weight_scale, b->in, bound);
+            (int32_t)ht_quantize_bias(f.offset, input->effective[0] * f.weight_scale, b->in, bound);
         if (n >= l->weights.channels)
             continue;
         l->weights.scale[n] = (float)f.weight_scale;
@@ -103,12 +105,21 @@ static void lower_table(struct ht_qlayer *l, const struct ht_block *b)
     const struct ht_quantizer *in = &b->before_table, *out = &b->output;
     const struct ht_rounder r = ht_quantizer_rounder(out, 0);
     for (int level = in->grid.lo; level <= in->grid.hi; level++) {
-        ht_real x = ((ht_real)level - in->zero_point[0]) * in->scale[0];
+        ht_real x = ((ht_real)level - in->zero_point[0]) * in->effective[0];
         ht_real y = ht_activation_value(b->activation->name, x, (ht_real)b->slope);
-        ht_quantize_row(&r, &y, out->scale[0], 1, &y);
+        ht_quantize_row(&r, &y, out->effective[0], 1, &y);
         l->table[level - in->grid.lo] = (int16_t)(y + out->zero_point[0]);
     }
     l->has_table = true;
+}
+
+/* A learned scale has moved since it was last used. */
+static void refresh(struct ht_block *b)
+{
+    if (b->has_output)
+        ht_quantizer_refresh(&b->output, HT_MODE_EVAL);
+    if (b->activation->by_table)
+        ht_quantizer_refresh(&b->before_table, HT_MODE_EVAL);
 }
 
 static enum ht_status lower_block(struct ht_qlayer *l, const struct ht_model *m, size_t index,
@@ -117,11 +128,12 @@ static enum ht_status lower_block(struct ht_qlayer *l, const struct ht_model *m,
     const struct ht_block *b = &m->blocks[index];
     const struct ht_quantizer *input = index ? &m->blocks[index - 1].output : &m->input;
     const bool table = b->activation->by_table;
+    refresh(&m->blocks[index]);
     snprintf(l->name, sizeof l->name, "%s", b->name);
     snprintf(l->activation, sizeof l->activation, "%s", b->activation->name);
     l->in = b->in;
     l->out = b->out;
-    l->weights.grid = b->weights.grid;
+    ht_quantizer_refresh(&m->blocks[index].output, HT_MODE_EVAL);
     enum ht_status status = lower_codes(l, m, index, err);
     if (status == HT_OK)
         status = lower_affine(l, m, b, input, err);
@@ -145,6 +157,8 @@ enum ht_status ht_qmodel_lower(struct ht_qmodel **ret, const struct ht_model *mo
     struct ht_qmodel *q = ht_qmodel_create(model->n_blocks);
     if (!q)
         return ht_fail_memory(err);
+    struct ht_quantizer input = model->input; /* the same scales */
+    ht_quantizer_refresh(&input, HT_MODE_EVAL);
     q->input.features = model->inputs;
     q->outputs = model->outputs;
     enum ht_status status =

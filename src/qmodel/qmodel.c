@@ -109,6 +109,8 @@ size_t ht_qmodel_bytes(const struct ht_qmodel *m)
         bytes += l->weights.channels * sizeof(float) + l->out * sizeof(int32_t);
         if (l->weights.zero_point)
             bytes += l->weights.channels * sizeof(int32_t);
+        if (l->weights.grid.learned)
+            bytes += (size_t)1 << l->weights.grid.bits;
     }
     return bytes;
 }

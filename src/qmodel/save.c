@@ -50,7 +50,7 @@ static void put_weights(struct ht_container_writer *w, const char *group, const 
                ht_packed_size(l->out * l->in, q->grid.bits));
     ht_container_attr_text(w, path, "grid", q->grid.name);
     ht_container_attr_i64(w, path, "bits", q->grid.bits);
-    ht_container_attr_i64(w, path, "signed", q->grid.lo < 0);
+    ht_container_attr_i64(w, path, "signed", ht_grid_is_signed(&q->grid));
     ht_container_attr_text(w, path, "shape", shape);
     ht_container_attr_i64(w, path, "axis", q->channels == l->out ? 0 : -1);
     ht_container_attr_text(w, path, "order", "lsb");

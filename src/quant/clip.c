@@ -179,7 +179,7 @@ struct ht_clip ht_clip_octav(const ht_real *x, size_t n, const struct ht_grid *g
     const bool symmetric = !grid->has_zero_point;
     const double levels = (double)(grid->n_levels - 1);
     const double step = symmetric ? (grid->hi - grid->lo) / levels / grid->hi : 1 / levels;
-    const double exact = grid->step == 1 ? (double)count_zeros(x, n) : 0;
+    const double exact = ht_grid_has_level(grid, 0) ? (double)count_zeros(x, n) : 0;
     struct ht_clip clip = {0, 0};
     struct tails t = measure_tails(x, n, clip, symmetric);
     clip.hi = (ht_real)(t.n_above > 0 ? t.above / t.n_above : 0);

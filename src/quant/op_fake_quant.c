@@ -1,8 +1,10 @@
 /* Fake quantization of weights, of the network's input and of values in front of a table:
  * value = round(clamp(x / scale)), real value = value * scale (docs/numerics.md, 2). */
+#include <string.h>
+
 #include "autograd/op.h"
 #include "kernels/kernels.h"
-#include "quant/quantizer.h"
+#include "quant/tables.h"
 
 #define PART_ROWS ((size_t)32) /* that a thread takes at a time */
 
@@ -21,10 +23,14 @@ struct ht_node *ht_fake_quant(struct ht_graph *g, struct ht_node *x, struct ht_q
                               const struct ht_params *params)
 {
     struct attr attr = {q, 0};
-    struct ht_node *in[2] = {x, NULL};
+    struct ht_node *in[3] = {x, NULL, NULL};
     int n_in = 1;
     if (q->range->learned)
         in[n_in++] = ht_graph_param(g, params, q->scale_span);
+    else if (q->grid.learned)
+        in[n_in++] = ht_graph_param(g, params, q->centroid_span);
+    if (ht_quantizer_has_offset(q))
+        in[n_in++] = ht_graph_param(g, params, q->offset_span);
     return ht_graph_add(g, &ht_op_fake_quant, &attr, n_in, in);
 }
 
@@ -43,9 +49,9 @@ static enum ht_status infer(struct ht_node *n, struct ht_error *err)
     HT_OP_REQUIRE(n, err, q->channels == 1 || q->channels == n->rows,
                   "one scale per tensor or per row");
     n->n_scale = q->channels;
-    n->signed_levels = q->grid.lo < 0;
-    n->scratch_back_size = n->cols;
-    n->residual_size = n->rows * n->cols;
+    n->signed_levels = ht_grid_is_signed(&q->grid);
+    n->scratch_back_size = 2 * n->cols; /* u of a row, and q where it is bytes */
+    n->residual_size = n->rows * n->cols * (q->grid.learned ? 2 : 1);
     return HT_OK;
 }
 
@@ -55,38 +61,78 @@ static size_t run_length(const struct ht_node *n, const struct ht_quantizer *q)
     return q->channels == 1 ? n->rows * n->cols : n->cols;
 }
 
+static ht_real unit(const struct ht_quantizer *q, const struct ht_estimate *e, ht_real x)
+{
+    if (q->estimator->transform)
+        q->estimator->transform(&x, 1, e, &x);
+    return x / e->scale;
+}
+
+/* For gradient checks of a codebook: the levels of the last TRAIN run. */
+static ht_real *levels_kept(const struct ht_node *n)
+{
+    return n->residual + n->rows * n->cols;
+}
+
+/* A codebook's surrogate has the centroid, over the scale, beside it: both then have derivative 1.
+ */
+static ht_real centroid_of(const struct ht_node *n, const struct ht_quantizer *q, size_t c,
+                           size_t i)
+{
+    if (!q->centroid)
+        return 0;
+    return q->centroid[q->centroid_of[(int)levels_kept(n)[i] + 128]] / q->effective[c];
+}
+
 static void surrogate(struct ht_node *n, const struct ht_quantizer *q)
 {
     size_t length = run_length(n, q);
     for (size_t c = 0; c < q->channels; c++) {
-        struct ht_rounder r = ht_quantizer_rounder(q, c);
-        for (size_t i = c * length; i < (c + 1) * length; i++) {
-            ht_real u = n->in[0]->value[i] / q->scale[c];
-            if (q->estimator->clips)
-                u = ht_clamp(u, r.lo, r.hi);
-            n->value[i] = u + n->residual[i];
-        }
-        n->scale[c] = q->scale[c];
+        const struct ht_estimate e = ht_quantizer_surrogate_estimate(q, c);
+        for (size_t i = c * length; i < (c + 1) * length; i++)
+            n->value[i] =
+                ht_quantizer_surrogate(q, &e, unit(q, &e, n->in[0]->value[i]), n->residual[i]) +
+                centroid_of(n, q, c, i);
+        n->scale[c] = q->effective[c];
     }
 }
 
 static void keep_residual(struct ht_node *n, const struct ht_quantizer *q)
 {
     size_t length = run_length(n, q);
+    if (q->centroid)
+        memcpy(levels_kept(n), n->value, n->rows * n->cols * sizeof *n->value);
     for (size_t c = 0; c < q->channels; c++) {
-        struct ht_rounder r = ht_quantizer_rounder(q, c);
-        for (size_t i = c * length; i < (c + 1) * length; i++) {
-            ht_real u = n->in[0]->value[i] / q->scale[c];
-            n->residual[i] = n->value[i] - (q->estimator->clips ? ht_clamp(u, r.lo, r.hi) : u);
-        }
+        const struct ht_estimate e = ht_quantizer_estimate(q, c);
+        for (size_t i = c * length; i < (c + 1) * length; i++)
+            ht_quantizer_keep_residual(q, &e, unit(q, &e, n->in[0]->value[i]),
+                                       n->value[i] - centroid_of(n, q, c, i), &n->residual[i]);
     }
 }
 
 struct job {
     struct ht_node *n;
     struct ht_quantizer *q;
+    const struct ht_run *run;
     bool observes; /* row by row, before it is quantized */
 };
+
+#define BLOCK ((size_t)256)
+
+/* A row to bytes where the kernels cannot do it. */
+static void quantize_by_blocks(const struct job *j, size_t channel, size_t at)
+{
+    ht_real level[BLOCK];
+    uint8_t *bytes = ht_node_levels(j->n);
+    const int zero_point = (int)j->q->zero_point[channel];
+    for (size_t done = 0; done < j->n->cols; done += BLOCK) {
+        const size_t n = j->n->cols - done < BLOCK ? j->n->cols - done : BLOCK;
+        const struct ht_place_in_run place = {j->run, at + done};
+        ht_quantizer_levels(j->q, channel, place, j->n->in[0]->value + at + done, n, level);
+        for (size_t i = 0; i < n; i++)
+            bytes[at + done + i] = (uint8_t)((int)level[i] + zero_point);
+    }
+}
 
 /* To bytes. A row is measured and quantized while it is in L1. */
 static void quantize_row(const struct job *j, size_t row)
@@ -94,11 +140,24 @@ static void quantize_row(const struct job *j, size_t row)
     const struct ht_node *n = j->n;
     struct ht_quantizer *q = j->q;
     const size_t c = q->channels == 1 ? 0 : row, at = row * n->cols;
-    if (j->observes)
-        ht_quantizer_observe_channel(q, c, n->in[0]->value + at, n->cols);
+    uint8_t *levels = (uint8_t *)ht_node_levels(n) + at;
+    const ht_real *x = n->in[0]->value + at;
+    if (j->observes) {
+        ht_quantizer_observe_channel(q, c, x, n->cols);
+        ht_quantizer_refresh_channel(q, c, HT_MODE_TRAIN);
+    }
+    if (!ht_quantizer_is_plain(q, j->run)) {
+        quantize_by_blocks(j, c, at);
+        return;
+    }
+    if (q->grid.step == 0) {
+        const struct ht_rounder table = ht_quantizer_rounder(q, c);
+        ht_quantize_row_to_bytes(&table, x, q->effective[c], n->cols, (int8_t *)levels);
+        return;
+    }
     const struct ht_kernel_quantizer kernel = ht_quantizer_for_kernels(q, c);
-    n->kernels->quantize((const float *)(const void *)(n->in[0]->value + at), n->cols,
-                         (float)q->scale[c], &kernel, (uint8_t *)ht_node_levels(n) + at);
+    n->kernels->quantize((const float *)(const void *)x, n->cols, (float)q->effective[c], &kernel,
+                         levels);
 }
 
 static void quantize_rows(void *user, size_t part)
@@ -135,9 +194,11 @@ static void note_measured(const struct ht_node *n, struct ht_quantizer *q)
 static void forward_bytes(struct ht_node *n, struct ht_quantizer *q, const struct ht_run *run)
 {
     const bool measures = observes(n, q, run), by_row = q->channels > 1;
-    struct job j = {n, q, measures && by_row};
+    struct job j = {n, q, run, measures && by_row};
     if (measures && !by_row)
         ht_quantizer_observe(q, n->in[0]->value, n->rows * n->cols);
+    if (!j.observes)
+        ht_quantizer_refresh(q, run->mode);
     if (measures || !is_fresh(n))
         ht_pool_run(run->pool, (n->rows + PART_ROWS - 1) / PART_ROWS, quantize_rows, &j);
     if (measures && by_row)
@@ -146,7 +207,7 @@ static void forward_bytes(struct ht_node *n, struct ht_quantizer *q, const struc
         note_measured(n, q);
     n->zero_point = (int)q->zero_point[0];
     for (size_t c = 0; c < q->channels; c++)
-        n->scale[c] = q->scale[c];
+        n->scale[c] = q->effective[c];
 }
 
 static void forward(struct ht_node *n, const struct ht_run *run)
@@ -155,6 +216,7 @@ static void forward(struct ht_node *n, const struct ht_run *run)
     size_t length = run_length(n, q);
     const ht_real *x = n->in[0]->value;
     if (run->mode == HT_MODE_SURROGATE) {
+        ht_quantizer_refresh(q, run->mode);
         surrogate(n, q);
         return;
     }
@@ -166,13 +228,79 @@ static void forward(struct ht_node *n, const struct ht_run *run)
         ht_quantizer_observe(q, x, length);
         note_measured(n, q);
     }
+    ht_quantizer_refresh(q, run->mode);
     for (size_t c = 0; c < q->channels; c++) {
-        struct ht_rounder r = ht_quantizer_rounder(q, c);
-        ht_quantize_row(&r, x + c * length, q->scale[c], length, n->value + c * length);
-        n->scale[c] = q->scale[c];
+        const struct ht_place_in_run place = {run, c * length};
+        ht_quantizer_levels(q, c, place, x + c * length, length, n->value + c * length);
+        n->scale[c] = q->effective[c];
     }
     if (n->residual)
         keep_residual(n, q);
+}
+
+/* u of a row as backward has it: a product, the same in both ways of training. */
+static void row_units(const struct ht_quantizer *q, const struct ht_estimate *e, const ht_real *x,
+                      size_t n, ht_real *u)
+{
+    const ht_real inverse = 1 / e->scale;
+    if (q->estimator->transform) {
+        q->estimator->transform(x, n, e, u);
+        x = u;
+    }
+    for (size_t j = 0; j < n; j++)
+        u[j] = x[j] * inverse;
+}
+
+/* q of a row: as it is, or from bytes to the buffer. */
+static const ht_real *rounded_row(const struct ht_node *n, size_t at, ht_real *buffer)
+{
+    const uint8_t *levels = (const uint8_t *)ht_node_levels(n) + at;
+    if (!n->as_bytes)
+        return n->value + at;
+    for (size_t j = 0; j < n->cols; j++) {
+        const int level = n->signed_levels ? (int)(int8_t)levels[j] : (int)levels[j];
+        buffer[j] = (ht_real)(level - n->zero_point);
+    }
+    return buffer;
+}
+
+/* dx of a row, with what dampening adds. */
+static void row_gradient(const struct ht_node *n, size_t channel, size_t at,
+                         const struct ht_estimate *e, const ht_real *u, const ht_real *rounded,
+                         ht_real *dx)
+{
+    const struct ht_quantizer *q = quantizer_of(n);
+    q->estimator->input(u, rounded, n->grad + at, n->cols, e, dx);
+    if (q->dampening > 0)
+        ht_quantizer_dampen(q, channel, n->in[0]->value + at, rounded, NULL, n->cols, dx);
+}
+
+size_t ht_fake_quant_sums(const struct ht_node *n)
+{
+    const struct ht_grid *g = &quantizer_of(n)->grid;
+    return g->learned ? (size_t)1 << g->bits : 1;
+}
+
+/* The sums of each row, added in the order of rows: so too where rows are bytes. */
+static void put_centroids(struct ht_node *n, size_t row, const ht_real *sums, ht_real *total)
+{
+    const size_t n_sums = ht_fake_quant_sums(n);
+    for (size_t k = 0; k < n_sums; k++)
+        total[k] = (row ? total[k] : 0) + sums[k];
+    for (size_t k = 0; row + 1 == n->rows && k < n_sums; k++)
+        ht_grad_put(n, 1, k, total[k]);
+}
+
+static void backward_centroids(struct ht_node *n)
+{
+    const struct ht_quantizer *q = quantizer_of(n);
+    const ht_real *levels = n->residual ? levels_kept(n) : n->value;
+    ht_real sums[HT_GRID_TABLE], total[HT_GRID_TABLE];
+    for (size_t row = 0; row < n->rows; row++) {
+        memset(sums, 0, sizeof sums);
+        ht_codebook_add(q, levels + row * n->cols, n->grad + row * n->cols, n->cols, sums);
+        put_centroids(n, row, sums, total);
+    }
 }
 
 static void backward(struct ht_node *n, const struct ht_run *run)
@@ -180,22 +308,26 @@ static void backward(struct ht_node *n, const struct ht_run *run)
     const struct ht_quantizer *q = quantizer_of(n);
     const struct ht_node *x = n->in[0];
     size_t rows_per_channel = q->channels == 1 ? n->rows : 1;
-    ht_real *u = n->scratch_back;
+    ht_real *u = n->scratch_back, offset_sum = 0;
+    if (q->grid.learned)
+        backward_centroids(n);
     for (size_t c = 0; c < q->channels; c++) {
-        struct ht_rounder r = ht_quantizer_rounder(q, c);
-        ht_real inverse = 1 / n->scale[c], sum = 0;
+        const struct ht_estimate e = ht_quantizer_estimate(q, c);
+        ht_real sum = 0;
         for (size_t row = c; row < c + rows_per_channel; row++) {
             const size_t at = row * n->cols;
-            for (size_t j = 0; j < n->cols; j++)
-                u[j] = x->value[at + j] * inverse;
+            const ht_real *rounded = rounded_row(n, at, u + n->cols);
+            row_units(q, &e, x->value + at, n->cols, u);
             if (q->range->learned)
-                sum += q->estimator->scale(u, n->value + at, n->grad + at, n->cols, r.lo, r.hi);
+                sum += q->estimator->scale(u, rounded, n->grad + at, n->cols, &e);
+            if (q->offset)
+                offset_sum += q->estimator->offset(u, n->grad + at, n->cols, &e);
             if (!x->needs_grad)
                 continue;
             if (n->first_grad[0]) {
-                q->estimator->input(u, n->grad + at, n->cols, r.lo, r.hi, x->grad + at);
+                row_gradient(n, c, at, &e, u, rounded, x->grad + at);
             } else {
-                q->estimator->input(u, n->grad + at, n->cols, r.lo, r.hi, u);
+                row_gradient(n, c, at, &e, u, rounded, u);
                 for (size_t j = 0; j < n->cols; j++)
                     x->grad[at + j] += u[j];
             }
@@ -203,19 +335,50 @@ static void backward(struct ht_node *n, const struct ht_run *run)
         if (q->range->learned)
             ht_grad_put(n, 1, c, ht_quantizer_scale_gradient(q, c, sum, n->rows, n->cols));
     }
+    if (q->offset)
+        ht_grad_put(n, 2, 0, ht_quantizer_offset_gradient(q, offset_sum, n->cols));
+}
+
+/* A row of weights that are bytes, in place; returns the sum for its scale. */
+static ht_real row_of_bytes(const struct ht_node *n, size_t channel, size_t row)
+{
+    const struct ht_quantizer *q = quantizer_of(n);
+    const struct ht_estimate e = ht_quantizer_estimate(q, channel);
+    const size_t at = row * n->cols;
+    const int8_t *levels = (const int8_t *)ht_node_levels(n) + at;
+    const ht_real *x = n->in[0]->value + at, inverse = 1 / e.scale;
+    ht_real *grad = n->in[0]->grad + at, sum = 0;
+    if (!q->estimator->transform) {
+        sum = q->estimator->both(x, inverse, levels, n->cols, &e, grad);
+    } else {
+        ht_real to[BLOCK];
+        for (size_t done = 0; done < n->cols; done += BLOCK) {
+            const size_t count = n->cols - done < BLOCK ? n->cols - done : BLOCK;
+            q->estimator->transform(x + done, count, &e, to);
+            sum += q->estimator->both(to, inverse, levels + done, count, &e, grad + done);
+        }
+    }
+    if (q->dampening > 0)
+        ht_quantizer_dampen(q, channel, x, NULL, levels, n->cols, grad);
+    return sum;
 }
 
 void ht_fake_quant_backward_rows(struct ht_node *n, size_t first, size_t rows, ht_real *sums)
 {
     const struct ht_quantizer *q = quantizer_of(n);
     const int8_t *levels = ht_node_levels(n);
-    if (!q->range->learned && !q->estimator->clips)
+    const size_t n_sums = ht_fake_quant_sums(n);
+    for (size_t row = first; q->grid.learned && row < first + rows; row++) {
+        const size_t at = row * n->cols;
+        memset(sums + row * n_sums, 0, n_sums * sizeof *sums);
+        ht_codebook_add_bytes(q, levels + at, n->in[0]->grad + at, n->cols, sums + row * n_sums);
+    }
+    if (!q->range->learned && q->estimator->identity && !(q->dampening > 0))
         return;
     for (size_t row = first; row < first + rows; row++) {
-        const size_t c = q->channels == 1 ? 0 : row, at = row * n->cols;
-        const struct ht_rounder r = ht_quantizer_rounder(q, c);
-        sums[row] = q->estimator->both(n->in[0]->value + at, 1 / n->scale[c], levels + at, n->cols,
-                                       r.lo, r.hi, n->in[0]->grad + at);
+        const ht_real sum = row_of_bytes(n, q->channels == 1 ? 0 : row, row);
+        if (!q->grid.learned)
+            sums[row] = sum;
     }
 }
 
@@ -223,8 +386,12 @@ void ht_fake_quant_backward_scales(struct ht_node *n, size_t first, size_t rows,
                                    const ht_real *sums)
 {
     const struct ht_quantizer *q = quantizer_of(n);
-    const size_t rows_per_channel = q->channels == 1 ? n->rows : 1;
-    if (!q->range->learned || (q->channels == 1 && rows != n->rows))
+    const size_t rows_per_channel = q->channels == 1 ? n->rows : 1, n_sums = ht_fake_quant_sums(n);
+    const bool all = first == 0 && rows == n->rows;
+    ht_real total[HT_GRID_TABLE];
+    for (size_t row = 0; q->grid.learned && all && row < n->rows; row++)
+        put_centroids(n, row, sums + row * n_sums, total);
+    if (!q->range->learned || (q->channels == 1 && !all))
         return;
     for (size_t c = first; c < (q->channels == 1 ? 1 : first + rows); c++) {
         ht_real sum = 0;
@@ -237,12 +404,13 @@ void ht_fake_quant_backward_scales(struct ht_node *n, size_t first, size_t rows,
 bool ht_fake_quant_steps_by_rows(const struct ht_node *n)
 {
     const struct ht_quantizer *q = quantizer_of(n);
-    return q->range->learned && q->channels == n->rows;
+    return q->range->learned && q->channels == n->rows && q->effective == q->scale &&
+           !q->stochastic;
 }
 
 void ht_fake_quant_refresh_rows(struct ht_node *n, size_t first, size_t rows)
 {
-    const struct job j = {n, quantizer_of(n), false};
+    const struct job j = {n, quantizer_of(n), NULL, false};
     for (size_t row = first; row < first + rows; row++)
         quantize_row(&j, row);
 }

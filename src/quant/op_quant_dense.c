@@ -15,6 +15,8 @@ struct ht_node *ht_quant_dense(struct ht_graph *g, const struct ht_quant_dense *
     int n_in = ht_qd_scale_input(spec);
     if (spec->out && spec->out->range->learned)
         in[n_in++] = ht_graph_param(g, params, spec->out->scale_span);
+    if (spec->out && ht_quantizer_has_offset(spec->out))
+        in[n_in++] = ht_graph_param(g, params, spec->out->offset_span);
     return ht_graph_add(g, &ht_op_quant_dense, spec, n_in, in);
 }
 
@@ -35,14 +37,15 @@ size_t ht_qd_packed_elements(const struct ht_node *n)
     return (n->kernels->packed_size(&w) + 63) / 64 * 64 / sizeof(ht_real); /* a cache line */
 }
 
-/* Backward on kernels wants x [B, in] as floats, blocks of w if x needs a gradient, and a sum for
- * each row of w. */
+/* Backward on kernels wants x [B, in] as floats, blocks of w if x needs a gradient, and the
+ * sums of each row of w. */
 static size_t float_copies(const struct ht_node *n)
 {
     const struct ht_node *x = n->in[HT_QD_X], *w = n->in[HT_QD_W];
     if (!ht_qd_on_kernels(n))
         return 0;
-    return x->rows * x->cols + (x->needs_grad ? HT_QD_WEIGHTS * x->cols : 0) + w->rows;
+    return x->rows * x->cols + (x->needs_grad ? HT_QD_WEIGHTS * x->cols : 0) +
+           w->rows * ht_fake_quant_sums(w);
 }
 
 static enum ht_status infer(struct ht_node *n, struct ht_error *err)
@@ -65,11 +68,11 @@ static enum ht_status infer(struct ht_node *n, struct ht_error *err)
     n->cols = w->rows;
     n->batched = x->batched;
     n->n_scale = s->out ? 1 : 0;
-    n->signed_levels = s->out && s->out->grid.lo < 0;
+    n->signed_levels = s->out && ht_grid_is_signed(&s->out->grid);
     const size_t all = n->rows * n->cols;
     n->saved_size = 2 * all + n->cols;
     n->scratch_size = ht_qd_packed_elements(n) + 2 * all + 4 * n->cols + 3 * n->rows;
-    n->scratch_back_size = 2 * all + 2 * n->cols + n->rows + float_copies(n);
+    n->scratch_back_size = 2 * all + 2 * n->cols + 2 * n->rows + float_copies(n);
     n->residual_size = n->cols + all;
     return HT_OK;
 }

@@ -8,13 +8,14 @@
 struct work {
     struct ht_node *n;
     const struct ht_run *run;
-    ht_real *dv;         /* [B, out] gradient in front of the output quantizer and the activation */
-    ht_real *scaled;     /* [B, out] dv times the scales of the weights */
-    ht_real *sum, *dot;  /* [out] over the batch, of dv and of dv * normalized */
-    ht_real *row_sums;   /* [B] of the output scale's gradient */
-    ht_real *x;          /* [B, in]: levels - zero_point as floats */
-    ht_real *w;          /* on kernels: for each part of the inputs a block of weights as floats */
-    ht_real *scale_sums; /* [out] of the weight scales' gradients, on kernels */
+    ht_real *dv;        /* [B, out] gradient in front of the output quantizer and the activation */
+    ht_real *scaled;    /* [B, out] dv times the scales of the weights */
+    ht_real *sum, *dot; /* [out] over the batch, of dv and of dv * normalized */
+    ht_real *row_sums;  /* [B] of the output scale's gradient */
+    ht_real *row_offsets; /* [B] of the output offset's gradient */
+    ht_real *x;           /* [B, in]: levels - zero_point as floats */
+    ht_real *w;           /* on kernels: for each part of the inputs a block of weights as floats */
+    ht_real *scale_sums; /* [out, ht_fake_quant_sums] of the weight scales' gradients, on kernels */
 };
 
 static struct work workspace(struct ht_node *n, const struct ht_run *run)
@@ -25,12 +26,13 @@ static struct work workspace(struct ht_node *n, const struct ht_run *run)
     k.sum = k.scaled + n->rows * n->cols;
     k.dot = k.sum + n->cols;
     k.row_sums = k.dot + n->cols;
+    k.row_offsets = k.row_sums + n->rows;
     if (!ht_qd_on_kernels(n)) {
         k.x = x->value;
         return k;
     }
-    k.scale_sums = k.row_sums + n->rows;
-    k.x = k.scale_sums + w->rows;
+    k.scale_sums = k.row_offsets + n->rows;
+    k.x = k.scale_sums + w->rows * ht_fake_quant_sums(w);
     k.w = k.x + x->rows * x->cols;
     return k;
 }
@@ -84,17 +86,21 @@ static void output_rows(void *user, size_t part)
     const struct ht_node *n = k->n;
     const struct ht_quant_dense *s = ht_qd_spec(n);
     const struct ht_quantizer *q = s->out;
-    const struct ht_rounder r = ht_quantizer_rounder(q, 0);
+    const struct ht_estimate e = ht_quantizer_estimate(q, 0);
     const ht_real lo = s->clamp_lo / n->scale[0], hi = s->clamp_hi / n->scale[0];
     const size_t end = ht_qd_end(part, HT_QD_ROWS, n->rows);
     for (size_t b = part * HT_QD_ROWS; b < end; b++) {
         const size_t at = b * n->cols;
         const ht_real *units = ht_qd_units(n) + at, *dy = n->grad + at;
         ht_real *dv = k->dv + at;
-        if (q->range->learned) /* dv is free until the next line */
-            k->row_sums[b] =
-                q->estimator->scale(units, rounded_row(n, b, dv), dy, n->cols, r.lo, r.hi);
-        q->estimator->input(units, dy, n->cols, r.lo, r.hi, dv);
+        /* dv is free until input writes it */
+        const bool reads = q->range->learned || q->estimator->input_reads_rounded;
+        const ht_real *rounded = reads ? rounded_row(n, b, dv) : units;
+        if (q->range->learned)
+            k->row_sums[b] = q->estimator->scale(units, rounded, dy, n->cols, &e);
+        if (q->offset)
+            k->row_offsets[b] = q->estimator->offset(units, dy, n->cols, &e);
+        q->estimator->input(units, rounded, dy, n->cols, &e, dv);
         pass_inside(units, n->cols, lo, hi, dv);
     }
 }
@@ -103,7 +109,8 @@ static void backward_output(const struct work *k)
 {
     struct ht_node *n = k->n;
     const struct ht_quantizer *q = ht_qd_spec(n)->out;
-    ht_real sum = 0;
+    const int scale_input = ht_qd_scale_input(ht_qd_spec(n));
+    ht_real sum = 0, offset_sum = 0;
     if (!q) {
         for (size_t i = 0; i < n->rows * n->cols; i++)
             k->dv[i] = n->grad[i];
@@ -114,8 +121,12 @@ static void backward_output(const struct work *k)
         return;
     for (size_t b = 0; b < n->rows; b++)
         sum += k->row_sums[b];
-    ht_grad_put(n, ht_qd_scale_input(ht_qd_spec(n)), 0,
-                ht_quantizer_scale_gradient(q, 0, sum, n->rows, n->cols));
+    ht_grad_put(n, scale_input, 0, ht_quantizer_scale_gradient(q, 0, sum, n->rows, n->cols));
+    if (!q->offset)
+        return;
+    for (size_t b = 0; b < n->rows; b++)
+        offset_sum += k->row_offsets[b];
+    ht_grad_put(n, scale_input + 1, 0, ht_quantizer_offset_gradient(q, offset_sum, n->cols));
 }
 
 /* --- through bias or batchnorm --- */
@@ -246,7 +257,7 @@ static void input_part(void *user, size_t part)
     struct ht_node *x = n->in[HT_QD_X];
     const size_t first = part * HT_QD_INPUTS, end = ht_qd_end(part, HT_QD_INPUTS, x->cols);
     const size_t stride = end - first;
-    ht_real *buffer = k->w + first * HT_QD_WEIGHTS;
+    ht_real *buffer = ht_qd_on_kernels(n) ? k->w + first * HT_QD_WEIGHTS : NULL;
     for (size_t j = 0; j < n->cols; j += HT_QD_WEIGHTS) {
         const size_t rows = ht_qd_end(j / HT_QD_WEIGHTS, HT_QD_WEIGHTS, n->cols) - j;
         const int8_t *levels = ht_node_levels(w);

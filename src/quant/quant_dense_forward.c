@@ -318,6 +318,8 @@ static void observe(const struct work *k)
     }
     sample.stats = all;
     q->range->observe(q, 0, &sample);
+    if (q->estimator->settle)
+        q->estimator->settle(q, 0, sample.x, sample.n);
     ht_quantizer_observed(q);
 }
 
@@ -327,7 +329,7 @@ HT_VECTORIZED static void units_of_row(const struct work *k, size_t b)
 {
     const struct ht_node *n = k->n;
     const struct ht_quant_dense *s = ht_qd_spec(n);
-    const ht_real scale = s->out->scale[0];
+    const ht_real scale = s->out->effective[0];
     const ht_real lo = s->clamp_lo / scale, hi = s->clamp_hi / scale;
     const ht_real *value = k->value + b * n->cols, *multiplier = k->multiplier;
     ht_real *restrict units = ht_qd_units(n) + b * n->cols;
@@ -346,18 +348,17 @@ HT_VECTORIZED static void to_bytes(const ht_real *value, size_t n, int zero_poin
 }
 
 /* For gradient checks: keeps what rounding did, or does the same once more. */
-static void residual_of_row(const struct work *k, size_t b, const struct ht_rounder *r)
+static void residual_of_row(const struct work *k, size_t b, const struct ht_estimate *e)
 {
     const struct ht_node *n = k->n;
-    const bool clips = ht_qd_spec(n)->out->estimator->clips;
+    const struct ht_quantizer *q = ht_qd_spec(n)->out;
     const ht_real *units = ht_qd_units(n) + b * n->cols;
     ht_real *value = n->value + b * n->cols, *residual = residual_output(n) + b * n->cols;
     for (size_t j = 0; j < n->cols; j++) {
-        ht_real u = clips ? ht_clamp(units[j], r->lo, r->hi) : units[j];
         if (k->run->mode == HT_MODE_SURROGATE)
-            value[j] = u + residual[j];
+            value[j] = ht_quantizer_surrogate(q, e, units[j], residual[j]);
         else
-            residual[j] = value[j] - u;
+            ht_quantizer_keep_residual(q, e, units[j], value[j], &residual[j]);
     }
 }
 
@@ -366,18 +367,19 @@ static void requantize_rows(void *user, size_t part)
     const struct work *k = user;
     struct ht_node *n = k->n;
     const struct ht_quantizer *q = ht_qd_spec(n)->out;
-    const struct ht_rounder r = ht_quantizer_rounder(q, 0);
+    const struct ht_estimate e = ht_quantizer_surrogate_estimate(q, 0);
     const size_t end = ht_qd_end(part, HT_QD_ROWS, n->rows);
     for (size_t b = part * HT_QD_ROWS; b < end; b++) {
         const size_t at = b * n->cols;
         ht_real *rounded = n->as_bytes ? k->value + at : n->value + at;
         units_of_row(k, b);
         if (k->run->mode != HT_MODE_SURROGATE)
-            ht_round_row(&r, ht_qd_units(n) + at, n->cols, rounded);
+            ht_quantizer_round_units(q, (struct ht_place_in_run){k->run, at}, ht_qd_units(n) + at,
+                                     n->cols, rounded);
         if (n->as_bytes)
             to_bytes(rounded, n->cols, n->zero_point, (uint8_t *)ht_node_levels(n) + at);
         else if (n->residual)
-            residual_of_row(k, b, &r);
+            residual_of_row(k, b, &e);
     }
 }
 
@@ -411,9 +413,10 @@ void ht_qd_forward(struct ht_node *n, const struct ht_run *run)
     }
     if (ht_quantizer_observes(q, run->mode))
         observe(&k);
-    n->scale[0] = q->scale[0];
+    ht_quantizer_refresh(q, run->mode);
+    n->scale[0] = q->effective[0];
     n->zero_point = (int)q->zero_point[0];
     for (size_t j = 0; j < n->cols; j++)
-        k.multiplier[j] = k.scale[j] / q->scale[0];
+        k.multiplier[j] = k.scale[j] / q->effective[0];
     for_rows(&k, requantize_rows);
 }

@@ -6,7 +6,8 @@
 #include "kernels/kernels.h"
 #include "quant/quant_dense.h"
 
-/* in[]: x, w, then bias, or gamma and beta, then the learned scale of the output. */
+/* in[]: x, w, then bias, or gamma and beta, then the learned scale of the output,
+ * then its learned offset. */
 enum { HT_QD_X, HT_QD_W, HT_QD_FIRST_AFFINE };
 
 /* Divided the same way for any number of threads: rows of the batch, and columns (outputs). */

@@ -1,9 +1,40 @@
 #include "quant/quantizer.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/rng.h"
+#include "base/vectorized.h"
 #include "quant/clip.h"
+#include "quant/tables.h"
+
+/* Tables are for weights, and two of them find their scale in a way of their own. */
+static enum ht_status check_table(const struct ht_quantizer *q,
+                                  const struct ht_quantizer_spec *spec, bool of_weights,
+                                  struct ht_error *err)
+{
+    if (!of_weights && q->grid.step == 0)
+        return ht_fail(err, HT_ERR_CONFIG, "grid %s is for weights only", spec->grid);
+    const char *own = ht_range_of_grid(spec->grid);
+    if (own ? strcmp(own, spec->range) != 0 : q->range->grid != NULL)
+        return ht_fail(err, HT_ERR_CONFIG, "grid %s and range %s do not go together", spec->grid,
+                       spec->range);
+    if (q->grid.learned && spec->per_channel)
+        return ht_fail(err, HT_ERR_CONFIG, "grid %s has one table for a tensor", spec->grid);
+    return HT_OK;
+}
+
+/* ewgs: its x_n - x_q are shares of the range of levels (Lee et al. 2021). */
+static ht_real estimator_parameter(const struct ht_quantizer *q,
+                                   const struct ht_quantizer_spec *spec)
+{
+    if (strcmp(spec->estimator, "ewgs") == 0)
+        return (ht_real)(spec->delta / (q->grid.hi - q->grid.lo));
+    if (strcmp(spec->estimator, "dsq") == 0)
+        return (ht_real)ht_estimator_dsq_k(spec->softness);
+    return 0;
+}
 
 enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantizer_spec *spec,
                                  bool of_weights, size_t rows, struct ht_error *err)
@@ -13,21 +44,32 @@ enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantiz
     if (status != HT_OK)
         return status;
     q->range = ht_range_find(spec->range);
-    q->estimator = ht_estimator_find(spec->estimator);
+    q->estimator = ht_estimator_find(spec->estimator, of_weights);
     if (!q->range)
         return ht_fail(err, HT_ERR_CONFIG, "unknown range '%s'", spec->range);
     if (!q->estimator)
         return ht_fail(err, HT_ERR_CONFIG, "unknown estimator '%s'", spec->estimator);
     const bool floor = strcmp(spec->rounding, "floor") == 0;
-    if (!floor && strcmp(spec->rounding, "nearest_even") != 0)
+    q->stochastic = strcmp(spec->rounding, "stochastic") == 0;
+    if (!floor && !q->stochastic && strcmp(spec->rounding, "nearest_even") != 0)
         return ht_fail(err, HT_ERR_CONFIG, "unknown rounding '%s'", spec->rounding);
     if (floor && q->grid.step != 1)
         return ht_fail(err, HT_ERR_CONFIG, "grid %s cannot round by floor", spec->grid);
+    if (q->grid.step == 0 && (q->stochastic || strcmp(spec->estimator, "dsq") == 0))
+        return ht_fail(err, HT_ERR_CONFIG, "grid %s has no stochastic rounding and no dsq",
+                       spec->grid);
     if (of_weights && q->grid.lo < -127) /* docs/numerics.md, 1 */
         return ht_fail(err, HT_ERR_CONFIG, "8-bit weights are narrow, without -128");
+    status = check_table(q, spec, of_weights, err);
+    if (status != HT_OK)
+        return status;
+    q->power_of_two = spec->power_of_two;
     q->rounding = floor ? HT_ROUND_FLOOR : HT_ROUND_NEAREST_EVEN;
     q->momentum = (ht_real)spec->momentum;
     q->percentile = spec->percentile != 0 ? spec->percentile : 99.99;
+    q->clip_start = (ht_real)spec->clip_start;
+    q->clip_decay = (ht_real)spec->clip_decay;
+    q->parameter = estimator_parameter(q, spec);
     q->of_weights = of_weights;
     q->channels = of_weights && spec->per_channel ? rows : 1;
     return HT_OK;
@@ -37,6 +79,8 @@ static int declare(struct ht_params *p, const char *prefix, const char *name, si
                    unsigned flags, ht_real initial, ht_real minimum)
 {
     char full[96];
+    if (n == 0)
+        return -1;
     snprintf(full, sizeof full, "%s.%s", prefix, name);
     /* A row for each channel, as the weights have: a step takes them together. */
     return ht_params_declare(p, full, n, 1, flags, initial, minimum);
@@ -51,14 +95,22 @@ void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_
     q->min_span = declare(state, prefix, "min", q->channels, 0, 0, 0);
     q->max_span = declare(state, prefix, "max", q->channels, 0, 0, 0);
     q->ready_span = declare(state, prefix, "ready", 1, 0, 0, 0);
-    q->histogram_span = q->range->histogram && !q->of_weights
-                            ? declare(state, prefix, "histogram", HT_HISTOGRAM_SIZE, 0, 0, 0)
-                            : -1;
+    const bool keeps_histogram = q->range->histogram && !q->of_weights;
+    /* Those that only some quantizers have. */
+    const bool ternary = strcmp(q->grid.name, "ternary") == 0;
+    q->effective_span =
+        declare(state, prefix, "effective", q->power_of_two ? 2 * q->channels : 0, 0, 1, 0);
+    q->histogram_span =
+        declare(state, prefix, "histogram", keeps_histogram ? HT_HISTOGRAM_SIZE : 0, 0, 0, 0);
+    q->threshold_span = declare(state, prefix, "threshold", ternary ? q->channels : 0, 0, 0, 0);
+    q->centroid_span = declare(params, prefix, "centroid",
+                               q->grid.learned ? (size_t)1 << q->grid.bits : 0, 0, 0, 0);
+    q->offset_span = declare(params, prefix, "offset", ht_quantizer_has_offset(q) ? 1 : 0, 0, 0, 0);
 }
 
 static ht_real *span_value(const struct ht_params *p, int span)
 {
-    return p->value + p->spans[span].offset;
+    return span < 0 ? NULL : p->value + p->spans[span].offset;
 }
 
 void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
@@ -69,14 +121,188 @@ void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
     q->min = span_value(state, q->min_span);
     q->max = span_value(state, q->max_span);
     q->ready = span_value(state, q->ready_span);
-    if (q->histogram_span >= 0)
-        q->histogram = span_value(state, q->histogram_span);
+    q->effective = q->power_of_two ? span_value(state, q->effective_span) : q->scale;
+    q->threshold = span_value(state, q->threshold_span);
+    q->centroid = span_value(params, q->centroid_span);
+    q->offset = span_value(params, q->offset_span);
+    q->histogram = span_value(state, q->histogram_span);
 }
+
+bool ht_quantizer_has_offset(const struct ht_quantizer *q)
+{
+    return q->estimator->offset && q->range->learned && !q->of_weights && q->grid.has_zero_point;
+}
+
+/* The zero point of the offset, before it is rounded. */
+static ht_real real_zero_point(const struct ht_quantizer *q)
+{
+    return (ht_real)q->grid.lo - q->offset[0] / q->effective[0];
+}
+
+static bool zero_point_is_held(const struct ht_quantizer *q)
+{
+    const ht_real z = real_zero_point(q);
+    return !(z >= (ht_real)q->grid.lo && z <= (ht_real)q->grid.hi); /* NaN is held, too */
+}
+
+/* The zero point that follows the offset. */
+static void refresh_offset(struct ht_quantizer *q)
+{
+    const ht_real z = real_zero_point(q), lo = (ht_real)q->grid.lo, hi = (ht_real)q->grid.hi;
+    q->zero_point[0] = z > lo ? ht_round_even(z < hi ? z : hi) : lo;
+    q->offset_residual = q->zero_point[0] - z;
+}
+
+struct ht_estimate ht_quantizer_estimate(const struct ht_quantizer *q, size_t channel)
+{
+    const ht_real zero_point = q->zero_point[channel];
+    struct ht_estimate e = {.lo = (ht_real)q->grid.lo - zero_point,
+                            .hi = (ht_real)q->grid.hi - zero_point,
+                            .step = (ht_real)q->grid.step,
+                            .scale = q->effective[channel],
+                            .parameter = q->parameter};
+    if (q->offset && !zero_point_is_held(q))
+        e.shift = -q->offset[0] / q->effective[0];
+    if (q->estimator->transform)
+        e.parameter = q->max[channel];
+    return e;
+}
+
+struct ht_estimate ht_quantizer_surrogate_estimate(const struct ht_quantizer *q, size_t channel)
+{
+    struct ht_estimate e = ht_quantizer_estimate(q, channel);
+    if (q->offset) {
+        const ht_real zero_point = real_zero_point(q) + q->offset_residual;
+        e.lo = (ht_real)q->grid.lo - zero_point;
+        e.hi = (ht_real)q->grid.hi - zero_point;
+    }
+    return e;
+}
+
+static ht_real surrogate_value(const struct ht_quantizer *q, const struct ht_estimate *e, ht_real u)
+{
+    return q->estimator->surrogate ? q->estimator->surrogate(u, e) : ht_clamp(u, e->lo, e->hi);
+}
+
+void ht_quantizer_keep_residual(const struct ht_quantizer *q, const struct ht_estimate *e,
+                                ht_real u, ht_real rounded, ht_real *residual)
+{
+    *residual = (rounded - surrogate_value(q, e, u)) * (q->estimator->real_residual ? e->scale : 1);
+}
+
+ht_real ht_quantizer_surrogate(const struct ht_quantizer *q, const struct ht_estimate *e, ht_real u,
+                               ht_real residual)
+{
+    return surrogate_value(q, e, u) + residual / (q->estimator->real_residual ? e->scale : 1);
+}
+
+/* --- to levels --- */
+
+bool ht_quantizer_is_plain(const struct ht_quantizer *q, const struct ht_run *run)
+{
+    return !q->estimator->transform && !(q->stochastic && run && run->mode == HT_MODE_TRAIN);
+}
+
+/* Draws are of seed, quantizer, step and place. Its state's span tells a quantizer from others. */
+static struct ht_noise noise_of(const struct ht_quantizer *q, struct ht_place_in_run place)
+{
+    return (struct ht_noise){place.run->seed, HT_RNG_STREAM(HT_RNG_ROUNDING, q->zero_point_span),
+                             place.run->step, place.first};
+}
+
+void ht_quantizer_round_units(const struct ht_quantizer *q, struct ht_place_in_run place,
+                              const ht_real *u, size_t n, ht_real *level)
+{
+    const struct ht_rounder r = ht_quantizer_rounder(q, 0);
+    if (ht_quantizer_is_plain(q, place.run))
+        ht_round_row(&r, u, n, level);
+    else
+        ht_round_row_by_chance(&r, noise_of(q, place), u, n, level);
+}
+
+void ht_quantizer_levels(const struct ht_quantizer *q, size_t c, struct ht_place_in_run place,
+                         const ht_real *x, size_t n, ht_real *level)
+{
+    const struct ht_rounder r = ht_quantizer_rounder(q, c);
+    const struct ht_estimate e = ht_quantizer_estimate(q, c);
+    if (q->estimator->transform) {
+        q->estimator->transform(x, n, &e, level);
+        x = level;
+    }
+    if (!(q->stochastic && place.run && place.run->mode == HT_MODE_TRAIN)) {
+        ht_quantize_row(&r, x, q->effective[c], n, level);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        level[i] = x[i] / q->effective[c];
+    ht_round_row_by_chance(&r, noise_of(q, place), level, n, level);
+}
+
+/* --- what follows from scales and centroids --- */
+
+/* 2^round(log2 scale), or for a codebook, whose levels fill int8, 2^ceil(log2 scale). */
+static ht_real power_of_two(ht_real scale, bool up)
+{
+    int exponent;
+    const double m = frexp((double)scale, &exponent); /* scale = m * 2^exponent, 0.5 <= m < 1 */
+    const bool above = up ? m > 0.5 : m > 0.70710678118654752;
+    const ht_real power = (ht_real)ldexp(1, above ? exponent : exponent - 1);
+    return power > HT_MIN_SCALE ? power : HT_MIN_SCALE;
+}
+
+/* The zero point belongs to the scale that quantizes. A learned range keeps its first one. */
+static void move_zero_point(struct ht_quantizer *q, size_t c)
+{
+    const ht_real lo = (ht_real)q->grid.lo, hi = (ht_real)q->grid.hi;
+    const ht_real min = q->min[c] < 0 ? q->min[c] : 0;
+    if (q->grid.has_zero_point && !q->range->learned)
+        q->zero_point[c] = ht_round_even(ht_clamp(lo - min / q->effective[c], lo, hi));
+}
+
+void ht_quantizer_refresh_channel(struct ht_quantizer *q, size_t c, enum ht_mode mode)
+{
+    if (q->centroid && mode == HT_MODE_SURROGATE)
+        return; /* the surrogate takes the centroids themselves: levels and scale are frozen */
+    if (q->centroid)
+        q->scale[c] = ht_codebook_scale(q);
+    if (q->power_of_two) {
+        ht_real *added = q->effective + q->channels;
+        if (mode == HT_MODE_SURROGATE) {
+            q->effective[c] = q->scale[c] + added[c];
+        } else {
+            q->effective[c] = power_of_two(q->scale[c], q->grid.learned);
+            added[c] = q->effective[c] - q->scale[c];
+            move_zero_point(q, c);
+        }
+    }
+    if (q->centroid)
+        ht_codebook_refresh(q);
+}
+
+void ht_quantizer_refresh(struct ht_quantizer *q, enum ht_mode mode)
+{
+    for (size_t c = 0; (q->power_of_two || q->centroid) && c < q->channels; c++)
+        ht_quantizer_refresh_channel(q, c, mode);
+    if (q->offset && mode != HT_MODE_SURROGATE)
+        refresh_offset(q);
+}
+
+/* --- rounding --- */
 
 struct ht_rounder ht_quantizer_rounder(const struct ht_quantizer *q, size_t channel)
 {
-    struct ht_rounder r = {(ht_real)q->grid.lo - q->zero_point[channel],
-                           (ht_real)q->grid.hi - q->zero_point[channel], HT_ROUNDER_EVEN};
+    if (q->grid.step == 0) {
+        struct ht_rounder table = ht_rounder_of_table(&q->grid);
+        if (q->threshold) { /* 0 where |u| <= threshold, which is not the midpoint */
+            const ht_real u = q->threshold[channel] / q->effective[channel];
+            table.threshold[0] = ht_nextafter(-u, -INFINITY);
+            table.threshold[1] = u;
+        }
+        return table;
+    }
+    struct ht_rounder r = {.lo = (ht_real)q->grid.lo - q->zero_point[channel],
+                           .hi = (ht_real)q->grid.hi - q->zero_point[channel],
+                           .kind = HT_ROUNDER_EVEN};
     if (q->grid.step == 2)
         r.kind = HT_ROUNDER_ODD;
     else if (q->rounding == HT_ROUND_FLOOR)
@@ -102,8 +328,11 @@ bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode)
         return false;
     if (q->of_weights && q->ready[0] == 0)
         return true;
-    if (q->calibrating)
-        return true;
+    if (q->grid.learned)
+        return false;
+    if (q->calibrating) /* an estimator that settles on a start of its own does so once */
+        return q->of_weights ? q->range->current
+                             : q->ready[0] == 0 || !q->range->learned || !q->estimator->settle;
     if (q->range->learned)
         return mode == HT_MODE_TRAIN && q->ready[0] == 0;
     return mode == HT_MODE_TRAIN || (q->of_weights && q->range->current);
@@ -113,6 +342,8 @@ int ht_quantizer_bound(const struct ht_quantizer *q)
 {
     if (q->grid.has_zero_point)
         return q->grid.hi - q->grid.lo;
+    if (q->grid.learned)
+        return 127;
     return q->grid.hi > -q->grid.lo ? q->grid.hi : -q->grid.lo;
 }
 
@@ -121,6 +352,8 @@ void ht_quantizer_observe_channel(struct ht_quantizer *q, size_t channel, const 
 {
     const struct ht_range_sample sample = {ht_range_measure(x, length), x, length};
     q->range->observe(q, channel, &sample);
+    if (q->estimator->settle)
+        q->estimator->settle(q, channel, x, length);
 }
 
 void ht_quantizer_observed(struct ht_quantizer *q)
@@ -155,5 +388,42 @@ ht_real ht_quantizer_scale_gradient(const struct ht_quantizer *q, size_t channel
     const size_t elements = q->of_weights && q->channels == 1 ? rows * cols : cols;
     if (q->scale_gradient_factor != 0)
         return sum * q->scale_gradient_factor;
-    return sum * (ht_real)q->estimator->scale_factor(elements, ht_quantizer_reach(q, channel));
+    return q->estimator->scale_gradient(q, channel, sum, elements);
+}
+
+/* As the scale's. Where the zero point is held at an end, a step further out would lead nowhere:
+ * the offset goes up against its gradient, the zero point down. */
+ht_real ht_quantizer_offset_gradient(const struct ht_quantizer *q, ht_real sum, size_t elements)
+{
+    const ht_real z = real_zero_point(q);
+    if ((z < (ht_real)q->grid.lo && sum < 0) || (z > (ht_real)q->grid.hi && sum > 0))
+        return 0;
+    if (q->scale_gradient_factor != 0)
+        return sum * q->scale_gradient_factor;
+    return q->estimator->scale_gradient(q, 0, sum, elements);
+}
+
+/* Twice the distance to the level where it is not clipped: clip() has no slope elsewhere. */
+#define DAMPEN(level)                                                                              \
+    for (size_t i = 0; i < n; i++) {                                                               \
+        const ht_real u = x[i] * inverse, distance = x[i] - scale * (ht_real)(level);              \
+        grad[i] += ((u >= lo) & (u <= hi)) ? factor * distance : 0;                                \
+    }
+
+HT_VECTORIZED static void dampen(ht_real scale, ht_real lo, ht_real hi, ht_real factor,
+                                 const ht_real *restrict x, const ht_real *restrict value,
+                                 const int8_t *restrict bytes, size_t n, ht_real *restrict grad)
+{
+    const ht_real inverse = 1 / scale;
+    if (bytes)
+        DAMPEN(bytes[i])
+    else
+        DAMPEN(value[i])
+}
+
+void ht_quantizer_dampen(const struct ht_quantizer *q, size_t c, const ht_real *x,
+                         const ht_real *value, const int8_t *bytes, size_t n, ht_real *grad)
+{
+    const struct ht_rounder r = ht_quantizer_rounder(q, c);
+    dampen(q->effective[c], r.lo, r.hi, 2 * q->dampening, x, value, bytes, n, grad);
 }

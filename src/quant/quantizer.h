@@ -20,30 +20,52 @@ struct ht_quantizer_spec {
     int bits;
     bool per_channel;
     double momentum;
-    double percentile; /* range percentile; 0: 99.99 */
+    double percentile;             /* range percentile; 0: 99.99 */
+    bool power_of_two;             /* scales: see struct ht_quantizer */
+    double delta;                  /* ewgs */
+    double softness;               /* dsq: its alpha */
+    double clip_start, clip_decay; /* pact: the first alpha, and its weight decay */
 };
 
 struct ht_quantizer {
     struct ht_grid grid;
     const struct ht_range *range;
     const struct ht_estimator *estimator;
-    enum ht_rounding rounding;
+    enum ht_rounding rounding; /* in eval mode */
+    bool stochastic;           /* in train mode up or down by chance */
     ht_real momentum;
     double percentile;
-    bool of_weights; /* weights are seen whole each time; activations batch by batch */
-    size_t channels; /* 1, or rows of the weights */
-    bool fixed;      /* its range is known and no longer observed: a network's input */
+    bool power_of_two; /* scales are restricted to powers of two: multipliers become shifts */
+    ht_real parameter; /* of the estimator: struct ht_estimate */
+    ht_real clip_start, clip_decay; /* pact */
+    ht_real dampening; /* of weights: ht_quantizer_dampen; 0 = none. Set from outside */
+    bool of_weights;   /* weights are seen whole each time; activations batch by batch */
+    size_t channels;   /* 1, or rows of the weights */
+    bool fixed;        /* its range is known and no longer observed: a network's input */
     /* While calibrating, eval mode observes, too, and running values are means of all batches. */
     bool calibrating;
     uint64_t measured; /* 1 + the version of the weights that the scale was measured of; 0: none */
     ht_real scale_gradient_factor; /* 0: the estimator's; tests of the bare derivative set 1 */
     /* Spans in the model's parameters (scale, when learned) and state (the others). */
     int scale_span, zero_point_span, min_span, max_span, ready_span;
-    int histogram_span;          /* -1: none */
-    ht_real *scale, *zero_point; /* [channels]; zero_point is whole */
+    int effective_span, threshold_span, centroid_span; /* -1: none */
+    int histogram_span;                                /* -1: none */
+    int offset_span;                                   /* parameter; -1: none */
+    ht_real *scale, *zero_point; /* [channels] as found or learned; zero_point is whole */
     ht_real *min, *max;          /* [channels] seen so far */
-    ht_real *ready;     /* [1] 0 until the first observation; calibration counts its batches */
-    ht_real *histogram; /* [HT_HISTOGRAM_SIZE] of activations, for ranges that keep one */
+    ht_real *ready; /* [1] 0 until the first observation; calibration counts its batches */
+    ht_real
+        *histogram; /* [HT_HISTOGRAM_SIZE] of activations, for ranges that keep one; else NULL */
+    /* [channels] the scale that quantizes: `scale` itself, or under power_of_two the power of two
+     * next to it, and then [channels] of what that added. ht_quantizer_refresh keeps it. */
+    ht_real *effective;
+    ht_real *threshold; /* grid ternary: [channels] magnitudes up to this become 0; else NULL */
+    /* Grid codebook, else NULL: [1 << bits] learned values, in no order. Refresh makes levels and
+     * scale of them; centroid_of[level + 128] is the centroid that a level stands for. */
+    ht_real *centroid;
+    uint8_t centroid_of[256];
+    ht_real *offset;         /* [1] learned real value of the lowest level, or NULL */
+    ht_real offset_residual; /* zero point - that of the offset unrounded: gradient checks */
 };
 
 /* HT_ERR_CONFIG for unknown names or widths. */
@@ -55,11 +77,44 @@ void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_
 void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
                        const struct ht_params *state);
 
+/* Whether the zero point follows a learned offset. */
+bool ht_quantizer_has_offset(const struct ht_quantizer *q);
+/* What follows from scales, centroids and offsets, before they are used in a forward of this mode:
+ * a learned one changes with every step. In SURROGATE a power of two follows its scale, as far
+ * apart as it was. */
+void ht_quantizer_refresh(struct ht_quantizer *q, enum ht_mode mode);
+void ht_quantizer_refresh_channel(struct ht_quantizer *q, size_t channel, enum ht_mode mode);
+
 /* Rounder of one channel, for its current zero point. */
 struct ht_rounder ht_quantizer_rounder(const struct ht_quantizer *q, size_t channel);
 
 /* The same for the integer kernels. */
 struct ht_kernel_quantizer ht_quantizer_for_kernels(const struct ht_quantizer *q, size_t channel);
+
+/* What the estimator wants to know of a row of this channel. */
+struct ht_estimate ht_quantizer_estimate(const struct ht_quantizer *q, size_t channel);
+/* The same in HT_MODE_SURROGATE, where the clamp moves with a learned offset. */
+struct ht_estimate ht_quantizer_surrogate_estimate(const struct ht_quantizer *q, size_t channel);
+/* y / scale from x / scale (transformed before, if the estimator does) in HT_MODE_SURROGATE, with
+ * *residual as the last HT_MODE_TRAIN left it; with `keep` it is left, from the rounded q. */
+void ht_quantizer_keep_residual(const struct ht_quantizer *q, const struct ht_estimate *e,
+                                ht_real u, ht_real rounded, ht_real *residual);
+ht_real ht_quantizer_surrogate(const struct ht_quantizer *q, const struct ht_estimate *e, ht_real u,
+                               ht_real residual);
+
+/* Where a level comes from beside its value: none of it matters in eval mode. */
+struct ht_place_in_run {
+    const struct ht_run *run; /* NULL: eval */
+    size_t first;             /* index in its tensor of the first element */
+};
+/* Is there more to quantizing than round(clamp(x / scale))? */
+bool ht_quantizer_is_plain(const struct ht_quantizer *q, const struct ht_run *run);
+/* level[n] - zero point of x[n] of one channel, as forward has it. In place allowed. */
+void ht_quantizer_levels(const struct ht_quantizer *q, size_t channel, struct ht_place_in_run place,
+                         const ht_real *x, size_t n, ht_real *level);
+/* The same from u = x / scale, of activations. */
+void ht_quantizer_round_units(const struct ht_quantizer *q, struct ht_place_in_run place,
+                              const ht_real *u, size_t n, ht_real *level);
 
 /* Whether a forward in this mode should measure its tensor and call range->observe. */
 bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode);
@@ -69,7 +124,8 @@ int ht_quantizer_bound(const struct ht_quantizer *q);
 
 /* Measures x [channels, length] and sets scale and zero point, whatever the mode. */
 void ht_quantizer_observe(struct ht_quantizer *q, const ht_real *x, size_t length);
-/* The same in two steps, for a caller that has the channels' samples one by one, in any order. */
+/* The same in two steps, for a caller that has the channels' samples one by one, in any order.
+ * ht_quantizer_refresh comes after both. */
 void ht_quantizer_observe_channel(struct ht_quantizer *q, size_t channel, const ht_real *x,
                                   size_t length);
 void ht_quantizer_observed(struct ht_quantizer *q);
@@ -83,9 +139,18 @@ ht_real ht_quantizer_reach(const struct ht_quantizer *q, size_t channel);
 ht_real ht_quantizer_scale_gradient(const struct ht_quantizer *q, size_t channel, ht_real sum,
                                     size_t rows, size_t cols);
 
+/* The offset's gradient from the sum of dy * dy/doffset over a tensor with `elements` features. */
+ht_real ht_quantizer_offset_gradient(const struct ht_quantizer *q, ht_real sum, size_t elements);
+
+/* Adds to grad[n] that of dampening * ||scale * q - clip(x)||^2, which draws weights to the middle
+ * of their bins (Nagel et al. 2022, arXiv 2203.11086, eq. 6 and 7). q: `value`, or `bytes`. */
+void ht_quantizer_dampen(const struct ht_quantizer *q, size_t channel, const ht_real *x,
+                         const ht_real *value, const int8_t *bytes, size_t n, ht_real *grad);
+
 /* --- ops --- */
 
-/* in: x [rows, cols] real, and the scale parameter if the range is learned. Out: quantized tensor,
+/* in: x [rows, cols] real, and the scale parameter if the range is learned, or the centroids of a
+ * codebook. Out: quantized tensor,
  * one scale, or one per row for weights per channel. */
 struct ht_node *ht_fake_quant(struct ht_graph *g, struct ht_node *x, struct ht_quantizer *q,
                               const struct ht_params *params);
@@ -95,7 +160,9 @@ bool ht_fake_quant_fits_kernels(const struct ht_node *w);
 
 /* Backward of weights that are bytes, in place and by rows, so that their gradients are still in
  * the cache: in[0]->grad holds the gradient of the quantized rows first.. and becomes that of the
- * weights. sums[rows of n]: entries of these rows, for the scales afterwards. */
+ * weights. sums[rows of n, ht_fake_quant_sums]: entries of these rows, for the scales (or
+ * centroids) afterwards. */
+size_t ht_fake_quant_sums(const struct ht_node *n);
 void ht_fake_quant_backward_rows(struct ht_node *n, size_t first, size_t rows, ht_real *sums);
 /* The scales' own gradients: of these rows where each has its scale, else only when told all. */
 void ht_fake_quant_backward_scales(struct ht_node *n, size_t first, size_t rows,

@@ -6,6 +6,7 @@
 #include "base/vectorized.h"
 #include "quant/clip.h"
 #include "quant/quantizer.h"
+#include "quant/tables.h"
 
 #define LANES 16
 
@@ -169,11 +170,12 @@ static void octav_observe(struct ht_quantizer *q, size_t c, const struct ht_rang
 /* LSQ sec. 2.1: the first scale is 2 * mean|x| / sqrt(Q_P). The zero point stays where the first
  * tensor puts it. On the two levels of a binary grid that formula is twice the best scale of its
  * own case, so it starts from the mean magnitude. Calibration looks for the least squared error
- * instead, as LSQ+ does (Bhalgat et al. 2020, arXiv 2004.09576, sec. 3.3). */
+ * instead, as LSQ+ does (Bhalgat et al. 2020, arXiv 2004.09576, sec. 3.3), but for estimators that
+ * settle on a start of their own. */
 static void learned_observe(struct ht_quantizer *q, size_t c, const struct ht_range_sample *sample)
 {
     const struct ht_range_stats *s = &sample->stats;
-    if (q->calibrating) {
+    if (q->calibrating && !q->estimator->settle) {
         octav_observe(q, c, sample);
         return;
     }
@@ -249,8 +251,8 @@ static double squared_error(const struct ht_quantizer *q, size_t c, const ht_rea
     double total = 0;
     for (size_t i = 0; i < n; i += CHUNK) {
         const size_t count = n - i < CHUNK ? n - i : CHUNK;
-        ht_quantize_row(&r, x + i, q->scale[c], count, level);
-        add_errors(x + i, level, weight ? weight + i : NULL, q->scale[c], count, sum);
+        ht_quantize_row(&r, x + i, q->effective[c], count, level);
+        add_errors(x + i, level, weight ? weight + i : NULL, q->effective[c], count, sum);
     }
     for (size_t j = 0; j < LANES; j++)
         total += (double)sum[j];
@@ -268,6 +270,7 @@ static void search_clip(struct ht_quantizer *q, size_t c, struct ht_clip ends, c
         const ht_real share = (ht_real)k / 100;
         const struct ht_clip clip = {ends.lo * share, ends.hi * share};
         set_clip(q, c, clip);
+        ht_quantizer_refresh_channel(q, c, HT_MODE_TRAIN); /* a scale may be a power of two */
         const double error = squared_error(q, c, x, weight, n);
         if (error < least) {
             least = error;
@@ -307,12 +310,22 @@ static void mse_observe(struct ht_quantizer *q, size_t c, const struct ht_range_
 static const struct ht_range ranges[] = {
     {"min_max", .current = true, .observe = min_max_observe},
     {"ema", .observe = ema_observe},
-    {"percentile", false, true, true, true, percentile_observe},
-    {"kl", false, true, true, true, kl_observe},
-    {"mse", false, true, true, true, mse_observe},
-    {"octav", false, true, true, false, octav_observe},
+    {"percentile", false, true, true, true, NULL, percentile_observe},
+    {"kl", false, true, true, true, NULL, kl_observe},
+    {"mse", false, true, true, true, NULL, mse_observe},
+    {"octav", false, true, true, false, NULL, octav_observe},
     {"learned", .learned = true, .observe = learned_observe},
+    {"twn", .current = true, .grid = "ternary", .observe = ht_twn_observe},
+    {"kmeans", .grid = "codebook", .observe = ht_codebook_observe},
 };
+
+const char *ht_range_of_grid(const char *grid)
+{
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (ranges[i].grid && strcmp(ranges[i].grid, grid) == 0)
+            return ranges[i].name;
+    return NULL;
+}
 
 const struct ht_range *ht_range_at(size_t index)
 {

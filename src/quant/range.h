@@ -26,12 +26,16 @@ struct ht_range {
     bool learned; /* the scale is a parameter; observe only initializes it */
     /* The scale of weights is a function of the weights, so eval mode measures it, too. */
     bool current;
-    bool of_values; /* reads x, not only its stats */
-    bool histogram; /* of activations: keeps one between batches (quant/clip.h) */
+    bool of_values;   /* reads x, not only its stats */
+    bool histogram;   /* of activations: keeps one between batches (quant/clip.h) */
+    const char *grid; /* the only grid it goes with; NULL: any that has no range of its own */
     /* Folds the sample into the quantizer's state for one channel, and sets scale and zero_point.
      * Allocates nothing; may be called for several channels at once. */
     void (*observe)(struct ht_quantizer *q, size_t channel, const struct ht_range_sample *sample);
 };
+
+/* The only range a grid goes with; NULL: any of those without a grid of their own. */
+const char *ht_range_of_grid(const char *grid);
 
 /* NULL for an unknown name. */
 const struct ht_range *ht_range_find(const char *name);

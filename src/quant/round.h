@@ -38,8 +38,16 @@ static inline ht_real ht_clamp(ht_real u, ht_real lo, ht_real hi)
 /* How a quantizer rounds; lo and hi are relative to the zero point. */
 struct ht_rounder {
     ht_real lo, hi;
-    enum { HT_ROUNDER_EVEN, HT_ROUNDER_FLOOR, HT_ROUNDER_ODD } kind;
+    enum { HT_ROUNDER_EVEN, HT_ROUNDER_FLOOR, HT_ROUNDER_ODD, HT_ROUNDER_TABLE } kind;
+    /* TABLE: lo + the sum of rise[i] over all i with u > threshold[i]. As thresholds are midpoints
+     * of neighbouring levels, multiples of 0.5, this is the nearest level and the lower of two that
+     * are equally near. Whole numbers: exact. */
+    int n_thresholds;
+    ht_real threshold[HT_GRID_TABLE - 1], rise[HT_GRID_TABLE - 1];
 };
+
+/* For a grid that is a table, zero point 0; its midpoints are the thresholds. */
+struct ht_rounder ht_rounder_of_table(const struct ht_grid *g);
 
 /* level[n] = round(clamp(u[n])), in place allowed. */
 void ht_round_row(const struct ht_rounder *r, const ht_real *u, size_t n, ht_real *level);
@@ -47,6 +55,22 @@ void ht_round_row(const struct ht_rounder *r, const ht_real *u, size_t n, ht_rea
 /* level[n] = round(clamp(x[n] / scale)). */
 void ht_quantize_row(const struct ht_rounder *r, const ht_real *x, ht_real scale, size_t n,
                      ht_real *level);
+
+/* Where the random numbers of some elements come from: element i draws for itself, whatever else is
+ * drawn. */
+struct ht_noise {
+    uint64_t seed, stream, step;
+    size_t first; /* place of element 0 */
+};
+
+/* level[n]: clamp(u[n]) to one of the two levels around it, the nearer the likelier, so that the
+ * mean is clamp(u[n]) (Gupta et al. 2015, arXiv 1502.02551, sec. 3). In place allowed. */
+void ht_round_row_by_chance(const struct ht_rounder *r, struct ht_noise noise, const ht_real *u,
+                            size_t n, ht_real *level);
+
+/* ht_quantize_row to bytes: grids that are tables only. */
+void ht_quantize_row_to_bytes(const struct ht_rounder *r, const ht_real *x, ht_real scale, size_t n,
+                              int8_t *level);
 
 static inline ht_real ht_round_one(const struct ht_rounder *r, ht_real u)
 {

@@ -35,7 +35,9 @@ struct ht_params {
     ht_real *value; /* [n] */
     ht_real *grad;  /* [n], NULL for state */
     size_t n;
-    uint64_t version; /* raised by whoever changes the values: what is derived from them is stale */
+    /* Raised by each optimizer step and each load from a file: what was derived from the values
+     * before is stale then. */
+    uint64_t version;
 };
 
 /* Returns the span's index, or -1 when memory ran out (ht_params_allocate then fails too). */

@@ -24,6 +24,7 @@ typedef double ht_acc;
 #define ht_sqrt             sqrt
 #define ht_fabs             fabs
 #define ht_floor            floor
+#define ht_nextafter        nextafter
 #else
 typedef float ht_real;
 typedef int32_t ht_acc;
@@ -39,6 +40,7 @@ typedef int32_t ht_acc;
 #define ht_sqrt             sqrtf
 #define ht_fabs             fabsf
 #define ht_floor            floorf
+#define ht_nextafter        nextafterf
 #endif
 
 #endif

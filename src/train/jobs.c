@@ -66,16 +66,19 @@ static void on_event(void *user, const struct ht_train_event *event)
         return;
     c->told = event->step;
     struct message m;
-    char threads[16];
     memset(&m, 0, sizeof m);
-    if (c->jobs > 1) { /* they share the CPUs */
-        const unsigned share = ht_pool_cpus() / (unsigned)c->jobs;
-        snprintf(threads, sizeof threads, "%u", share ? share : 1);
-        setenv("HALFTONE_THREADS", threads, false);
-    }
     m.job = c->index;
     m.step = event->step;
     tell(c->out, &m);
+}
+
+/* Jobs that run side by side share the CPUs, unless the user said otherwise. */
+static void share_cpus(int jobs)
+{
+    char threads[16];
+    const unsigned share = ht_pool_cpus() / (unsigned)jobs;
+    snprintf(threads, sizeof threads, "%u", share ? share : 1);
+    setenv("HALFTONE_THREADS", threads, false);
 }
 
 static void run_child(struct child *c, bool resume)
@@ -83,6 +86,8 @@ static void run_child(struct child *c, bool resume)
     struct ht_train_hooks hooks = {on_event, c, c->stop, NULL};
     struct message m;
     memset(&m, 0, sizeof m);
+    if (c->jobs > 1)
+        share_cpus(c->jobs);
     m.job = c->index;
     m.finished = true;
     enum ht_status status =

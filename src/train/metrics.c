@@ -36,6 +36,10 @@ static char *metrics_line(const char *score_name, const struct ht_progress_state
     json_object_set_new(o, "validation_loss", number(event->validation_loss));
     json_object_set_new(o, key, number(event->validation_score));
     json_object_set_new(o, "gradient_norm", number(event->gradient_norm));
+    if (isfinite(event->flip_rate)) {
+        json_object_set_new(o, "flip_rate", number(event->flip_rate));
+        json_object_set_new(o, "frozen", number(event->frozen));
+    }
     json_object_set_new(o, "best", json_boolean(event->improved));
     char *line = json_dumps(o, JSON_COMPACT);
     json_decref(o);

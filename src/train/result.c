@@ -11,7 +11,8 @@
 #include "io/file.h"
 #include "train/result.h"
 
-enum kind { TEXT, INT, INT64, UINT64, SIZE, REAL };
+/* OPTIONAL: a REAL that is left out when it is NAN. */
+enum kind { TEXT, INT, INT64, UINT64, SIZE, REAL, OPTIONAL };
 
 static const struct field {
     const char *name;
@@ -42,6 +43,8 @@ static const struct field {
     FIELD(float_bytes, SIZE),
     FIELD(train_seconds, REAL),
     FIELD(samples_per_s, REAL),
+    FIELD(flip_rate, OPTIONAL),
+    FIELD(frozen, OPTIONAL),
 #undef FIELD
 };
 #define N_FIELDS (sizeof fields / sizeof *fields)
@@ -61,6 +64,7 @@ static json_t *field_value(const struct ht_run_result *r, const struct field *f)
     case SIZE:
         return json_integer((json_int_t) * (const size_t *)p);
     case REAL:
+    case OPTIONAL:
         break;
     }
     return isfinite(*(const double *)p) ? json_real(*(const double *)p) : json_null();
@@ -71,7 +75,9 @@ enum ht_status ht_run_result_write(const struct ht_run_result *r, struct ht_erro
     char path[HT_PATH_LENGTH + 64];
     json_t *o = json_object();
     for (size_t i = 0; i < N_FIELDS; i++)
-        json_object_set_new(o, fields[i].name, field_value(r, &fields[i]));
+        if (fields[i].kind != OPTIONAL ||
+            isfinite(*(const double *)(const void *)((const char *)r + fields[i].offset)))
+            json_object_set_new(o, fields[i].name, field_value(r, &fields[i]));
     char *text = json_dumps(o, JSON_INDENT(2));
     json_decref(o);
     if (!text)
@@ -86,9 +92,14 @@ enum ht_status ht_run_result_write(const struct ht_run_result *r, struct ht_erro
 static bool take_field(struct ht_run_result *r, const struct field *f, const json_t *v)
 {
     void *p = (char *)r + f->offset;
-    if (f->kind == TEXT   ? !json_is_string(v)
-        : f->kind == REAL ? !json_is_number(v) && !json_is_null(v)
-                          : !json_is_integer(v))
+    const bool real = f->kind == REAL || f->kind == OPTIONAL;
+    if (f->kind == OPTIONAL && !v) {
+        *(double *)p = (double)NAN;
+        return true;
+    }
+    if (f->kind == TEXT ? !json_is_string(v)
+        : real          ? !json_is_number(v) && !json_is_null(v)
+                        : !json_is_integer(v))
         return false;
     switch (f->kind) {
     case TEXT:
@@ -107,6 +118,7 @@ static bool take_field(struct ht_run_result *r, const struct field *f, const jso
         *(size_t *)p = (size_t)json_integer_value(v);
         break;
     case REAL:
+    case OPTIONAL:
         *(double *)p = json_is_null(v) ? (double)NAN : json_number_value(v);
         break;
     }

@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "io/file.h"
+#include "layers/oscillation.h"
 #include "qmodel/lower.h"
 #include "train/environment.h"
 #include "train/export.h"
@@ -296,6 +297,9 @@ static enum ht_status finish_run(struct ht_run_result *r, const struct ht_experi
     r->epochs = s->epoch;
     r->float_bytes = r->model_bytes = float_bytes(ht_trainer_model(t));
     r->integer_score = (double)NAN;
+    const struct ht_oscillation oscillation = ht_oscillation_last(ht_trainer_model(t));
+    r->flip_rate = oscillation.flip_rate;
+    r->frozen = oscillation.frozen;
     ht_trainer_speed(t, &r->train_seconds, &samples);
     r->samples_per_s = r->train_seconds > 0 ? samples / r->train_seconds : 0;
     enum ht_status status = ht_trainer_restore_best(t, err);

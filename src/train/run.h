@@ -28,6 +28,7 @@ struct ht_run_result {
     size_t outputs_compared, mismatched_outputs;
     size_t model_bytes, float_bytes; /* weights, biases, scales; the same in float32 */
     double train_seconds, samples_per_s;
+    double flip_rate, frozen; /* of the last epoch; NAN when quant.track_flips is off */
 };
 
 /* The run's folder: run.dir/name. */

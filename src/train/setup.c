@@ -66,9 +66,19 @@ enum ht_status ht_setup_dataset(struct ht_dataset **ret, const struct ht_experim
 
 static struct ht_quantizer_spec quantizer_spec(const struct ht_quantizer_config *c)
 {
-    struct ht_quantizer_spec s = {c->grid,     c->range,     c->estimator,
-                                  c->rounding, c->bits,      strcmp(c->granularity, "channel") == 0,
-                                  c->momentum, c->percentile};
+    struct ht_quantizer_spec s = {.grid = c->grid,
+                                  .range = c->range,
+                                  .estimator = c->estimator,
+                                  .rounding = c->rounding,
+                                  .bits = c->bits,
+                                  .per_channel = strcmp(c->granularity, "channel") == 0,
+                                  .momentum = c->momentum,
+                                  .percentile = c->percentile,
+                                  .power_of_two = strcmp(c->scale, "power_of_two") == 0,
+                                  .delta = c->delta,
+                                  .softness = c->softness,
+                                  .clip_start = c->clip_start,
+                                  .clip_decay = c->clip_decay};
     return s;
 }
 
@@ -125,6 +135,8 @@ enum ht_status ht_setup_model(struct ht_model **ret, const struct ht_experiment 
     struct ht_model_spec spec = {.inputs = inputs,
                                  .blocks = blocks,
                                  .quantized = ht_experiment_quantized(e),
+                                 .track_flips =
+                                     e->quant.track_flips || e->quant.freeze_threshold > 0,
                                  .input = quantizer_spec(&e->quant.input),
                                  .output = quantizer_spec(&e->quant.output)};
     enum ht_status status = blocks ? HT_OK : ht_fail_memory(err);
@@ -159,6 +171,7 @@ static enum ht_status observe_input(struct ht_quantizer *q, const struct ht_data
         ht_dataset_features(d, &d->index[HT_TRAIN][i], n, NULL, 0, 0, x);
         ht_quantizer_observe(q, x, n * d->features);
     }
+    ht_quantizer_refresh(q, HT_MODE_TRAIN);
     q->calibrating = false;
     q->fixed = true;
     ht_free(x);

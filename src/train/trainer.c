@@ -9,6 +9,7 @@
 #include "config/config.h"
 #include "io/file.h"
 #include "layers/calibrate.h"
+#include "layers/oscillation.h"
 #include "tensor/blas.h"
 #include "train/evaluate.h"
 #include "train/metrics.h"
@@ -41,7 +42,8 @@ static int last_form(const struct ht_trainer *t)
     return form_of_epoch(t, t->state.epoch > 0 ? t->state.epoch - 1 : 0);
 }
 
-/* Multiplications in a step from which on threads win more than it costs to wake them. */
+/* Multiplications in a step from which on threads win more than it costs to wake them: between h =
+ * 256 and 1024 of `halftone bench train`. */
 #define LARGE_STEP 2e8
 
 static double products_of_step(const struct ht_trainer *t)
@@ -52,18 +54,19 @@ static double products_of_step(const struct ht_trainer *t)
     return 3 * weights * (double)t->e->train.batch;
 }
 
-static enum ht_status need_pool(struct ht_trainer *t, struct ht_error *err)
+static enum ht_status make_pool(struct ht_trainer *t, struct ht_error *err)
 {
     unsigned threads;
+    const unsigned wanted = (unsigned)t->e->run.threads;
     enum ht_status status = ht_run_threads(&threads, err);
-    if (status == HT_OK && t->e->run.threads > 1 && !ht_blas_thread_safe())
+    if (status == HT_OK && wanted > 1 && !ht_blas_thread_safe())
         return ht_fail(err, HT_ERR_CONFIG,
                        "run.threads %d: the OpenBLAS of this system is built for one thread and "
                        "would give wrong results on several; install another one (Debian: "
                        "libopenblas0-pthread), or use run.threads=1",
                        t->e->run.threads);
-    if (t->e->run.threads > 0)
-        threads = (unsigned)t->e->run.threads;
+    if (wanted > 0)
+        threads = getenv("HALFTONE_THREADS") && threads < wanted ? threads : wanted;
     else if (products_of_step(t) < LARGE_STEP || !ht_blas_thread_safe())
         threads = 1;
     return status == HT_OK && threads > 1 ? ht_pool_create(&t->pool, threads, err) : status;
@@ -73,8 +76,8 @@ static enum ht_status need_pool(struct ht_trainer *t, struct ht_error *err)
  * common with it. */
 static enum ht_status need_networks(struct ht_trainer *t, int form, struct ht_error *err)
 {
-    enum ht_status status = t->pool ? HT_OK : need_pool(t, err);
-    if (status == HT_OK && !t->train[form].graph)
+    enum ht_status status = HT_OK;
+    if (!t->train[form].graph)
         status =
             ht_network_init(&t->train[form], t->model, &t->objective, (size_t)t->e->train.batch,
                             form == QUANTIZED, true, ht_network_training_kernels(&t->kernels), err);
@@ -169,6 +172,8 @@ enum ht_status ht_trainer_create(struct ht_trainer **ret, const struct ht_experi
     if (status == HT_OK && t->model->quantized)
         status = ht_setup_input_range(t->model, dataset, err);
     if (status == HT_OK)
+        status = make_pool(t, err);
+    if (status == HT_OK)
         status =
             ht_setup_optimizer(&t->optimizer, &t->schedule, experiment, &t->model->params, err);
     if (status == HT_OK)
@@ -218,6 +223,22 @@ static struct ht_run training_run(const struct ht_trainer *t)
     return run;
 }
 
+/* Of dampening: from 0 to its full strength along half a cosine, over the quantized epochs (Nagel
+ * et al. 2022). */
+static double dampening(const struct ht_trainer *t)
+{
+    const double steps = (double)batches_per_epoch(t);
+    const double first = (double)t->e->quant.start_epoch * steps;
+    const double last = (double)t->e->train.epochs * steps;
+    const double done = ((double)t->state.step - first) / (last - first);
+    return t->e->quant.dampening * (1 - cos(3.14159265358979323846 * done)) / 2;
+}
+
+static bool tracks_flips(const struct ht_trainer *t, int64_t epoch)
+{
+    return t->model->flips_span >= 0 && form_of_epoch(t, epoch) == QUANTIZED;
+}
+
 static double learning_rate(const struct ht_trainer *t)
 {
     const double batches = (double)batches_per_epoch(t);
@@ -248,6 +269,8 @@ static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *netwo
     const struct ht_run run = training_run(t);
     ht_network_load(network, &t->objective, t->d, t->order + at, count, augmented ? &augment : NULL,
                     e->seed, (uint64_t)t->state.epoch);
+    if (e->quant.dampening > 0)
+        ht_model_set_dampening(t->model, dampening(t));
     ht_graph_forward(network->graph, &run);
     const double loss = (double)network->loss->value[0];
     if (!isfinite(loss))
@@ -256,6 +279,9 @@ static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *netwo
     t->gradient_norm = result.gradient_norm;
     if (!isfinite(t->gradient_norm))
         return diverged(t, "the gradient", t->state.step + 1, err);
+    if (tracks_flips(t, t->state.epoch))
+        ht_oscillation_update(t->model, e->quant.freeze_threshold, e->quant.freeze_momentum,
+                              t->pool);
     t->state.loss_sum += loss * (double)count;
     t->state.batch++;
     t->state.step++;
@@ -316,6 +342,11 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
     event->train_loss = s->loss_sum / (double)t->d->count[HT_TRAIN];
     event->learning_rate = ht_schedule_rate(&t->schedule, last_step);
     event->gradient_norm = t->gradient_norm;
+    if (tracks_flips(t, s->epoch))
+        ht_oscillation_end_epoch(t->model, batches_per_epoch(t));
+    const struct ht_oscillation oscillation = ht_oscillation_last(t->model);
+    event->flip_rate = oscillation.flip_rate;
+    event->frozen = oscillation.frozen;
     s->epoch++;
     s->batch = 0;
     s->loss_sum = 0;

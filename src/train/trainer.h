@@ -21,6 +21,7 @@ struct ht_train_event {
     bool epoch_end;        /* the fields below are valid */
     bool quantized;        /* this epoch trained the quantized network */
     double learning_rate, validation_loss, validation_score, gradient_norm;
+    double flip_rate, frozen; /* layers/oscillation.h; NAN when nothing is tracked */
     bool improved;
     double seconds; /* of the epoch, with validation */
 };

@@ -21,7 +21,7 @@ struct ht_trainer {
     struct ht_optimizer *optimizer;
     struct ht_schedule schedule;
     struct ht_kernels kernels;
-    struct ht_pool *pool; /* made when a network needs it; NULL: one thread */
+    struct ht_pool *pool;                                  /* NULL: one thread */
     struct ht_network train[N_FORMS], evaluation[N_FORMS]; /* made when first needed */
     uint32_t *order;                                       /* [training samples] of the epoch */
     struct ht_progress_state state;

@@ -312,9 +312,12 @@ def _():
 
 @test("a HALFTONE_THREADS that is no number of threads is exit 2")
 def _():
-    for args in (["eval", MODEL], ["predict", MODEL, "rows.csv"], ["bench", "infer"]):
+    for args in (["eval", MODEL], ["predict", MODEL, "rows.csv"], ["bench", "infer"],
+                 ["train", EXPERIMENT, "name=threads"], ["train", EXPERIMENT]):
+        before = sorted(os.listdir(path("runs")))
         for bad in ("0", "65", "many", "2 "):
             contains(run(*args, code=2, env={"HALFTONE_THREADS": bad}).err, "HALFTONE_THREADS")
+        equal(sorted(os.listdir(path("runs"))), before, "nothing is moved aside")
     score = run("eval", MODEL, "-o", "json", env={"HALFTONE_THREADS": "1"}).json()
     equal(run("eval", MODEL, "-o", "json", env={"HALFTONE_THREADS": "3"}).json(), score)
     equal(run("eval", MODEL, "-o", "json").json(), score)

@@ -18,7 +18,8 @@ def outcome(name, isa=None, threads=1):
 def check(name, layers, quant, train="{epochs: 2, batch: 50}"):
     experiment(name, "pics.yaml", layers, quant=quant, train=train, dataset="validation: 40")
     first = outcome(name, "c")
-    ways = [(isa, 1) for isa in ("avx2", "avxvnni", "avx512vnni")] + [(None, 2), (None, 3), ("c", 2)]
+    ways = [(isa, 1) for isa in ("avx2", "avxvnni", "avx512vnni", "amx")]
+    ways += [(None, 2), (None, 3), ("c", 2)]
     assert len(first) >= 2
     for isa, threads in ways:
         got = outcome(name, isa, threads)
@@ -59,9 +60,67 @@ def _():
               "layers: {last: {weights: {granularity: tensor}}}}" % (weights, activations))
 
 
+@test("learned scales behind tables, in one network with all of them")
+def _():
+    check("learned", "[{dense: 30}, tanh, {dense: 20}, leaky_relu, {dense: 33}, sigmoid, {dense: 17}, "
+          "gelu, {dense: 4}]", "{weights: {bits: 8}, activations: {bits: 8, range: learned, estimator: "
+          "lsq}, start_epoch: 1}", train="{epochs: 3, batch: 50}")
+
+
+@test("batches of one sample, and a last batch of one")
+def _():
+    check("one", "[{dense: 30}, relu, {dense: 4}]", "{weights: {bits: 4}}",
+          train="{epochs: 1, batch: 1}")
+    check("rest", WIDE, "{weights: {bits: 4}}", train="{epochs: 2, batch: 73}")
+
+
 @test("narrow layers, nothing but products")
 def _():
     check("small", "[{dense: 30}, relu, {dense: 4}]", "{weights: {bits: 8}}")
+
+
+@test("tables: powers of two, and learned scales that are one")
+def _():
+    check("pow2", WIDE, "{weights: {bits: 4, grid: pow2, scale: power_of_two}, layers: {last: "
+          "{weights: {bits: 5, grid: apot, granularity: tensor}}}}")
+
+
+@test("tables: ternary, and codebooks whose centroids learn")
+def _():
+    check("ternary", PLAIN, "{weights: {grid: ternary}, layers: {first: {weights: {bits: 3, grid: "
+          "pow2_zero_free}}}}")
+    check("codebook", WIDE, "{weights: {bits: 4, grid: codebook}, layers: {last: {weights: {bits: 2, "
+          "estimator: ste}}}}", train="{epochs: 2, batch: 50, clip_norm: 0.5}")
+
+
+@test("learned offsets after table activations, transformed weights, rounding by chance")
+def _():
+    check("plus", TABLES, "{weights: {bits: 3, estimator: lsq_plus}, activations: {bits: 4, "
+          "estimator: lsq_plus}}")
+    check("dorefa", PLAIN, "{weights: {bits: 2, estimator: dorefa, granularity: tensor}, activations: "
+          "{bits: 3, estimator: dorefa}, layers: {last: {weights: {bits: 8, grid: narrow, range: "
+          "learned, estimator: lsq}}}}")
+    check("chance", WIDE, "{weights: {bits: 2, grid: zero_free, rounding: stochastic}, activations: "
+          "{bits: 4, rounding: stochastic}, input: {bits: 4, rounding: stochastic}}")
+
+
+@test("a learned clip, scaled and soft gradients, dampened and frozen weights")
+def _():
+    check("pact", PLAIN, "{weights: {bits: 4, range: learned, estimator: ewgs, delta: 0.2}, "
+          "activations: {bits: 4, estimator: pact}}")
+    check("soft", WIDE, "{weights: {bits: 2, range: ema, estimator: dsq}, activations: {bits: 4, "
+          "range: learned, estimator: dsq}, dampening: 0.01, track_flips: true}")
+    check("frozen", WIDE, "{weights: {bits: 2}, activations: {estimator: ewgs, delta: 1}, "
+          "freeze_threshold: 0.02, layers: {last: {weights: {rounding: floor}}}}",
+          train="{epochs: 3, batch: 20, learning_rate: 1e-2}")
+    lines = [json.loads(line) for line in read("out/frozen/metrics.jsonl").splitlines()]
+    assert 0 < lines[-1]["frozen"] < 1 and 0 < lines[-1]["flip_rate"] < 1, lines[-1]
+    result = json.loads(read("out/frozen/result.json"))
+    equal(result["frozen"], lines[-1]["frozen"])
+    equal(result["flip_rate"], lines[-1]["flip_rate"])
+    equal(result["mismatched_outputs"], 0)
+    assert "flip_rate" not in json.loads(read("out/pact/result.json"))
+    assert b"flip_rate" not in read("out/pact/metrics.jsonl")
 
 
 @test("float32")

@@ -141,7 +141,15 @@ def _():
     for more in (["quant.equalize=true"], ["quant.bias_correction=true"],
                  ["quant.equalize=true", "quant.bias_correction=true",
                   "quant.weights.granularity=tensor"],
-                 ["quant.calibration_batches=100000"], ["data.validation=0"]):
+                 ["quant.calibration_batches=100000"], ["data.validation=0"],
+                 ["quant.weights.grid=codebook", "quant.weights.bits=4"],
+                 ["quant.weights.grid=ternary", "quant.weights.bits=2", "quant.bias_correction=true"],
+                 ["quant.weights.grid=pow2", "quant.weights.range=mse", "quant.weights.bits=4"],
+                 ["quant.weights.estimator=lsq_plus", "quant.activations.estimator=lsq_plus"],
+                 ["quant.activations.estimator=pact"], ["quant.weights.estimator=dorefa"],
+                 ["quant.%s.scale=power_of_two" % q for q in ("weights", "activations")] +
+                 ["quant.weights.range=mse", "quant.activations.range=mse",
+                  "quant.bias_correction=true"]):
         train("name=ptq", *PTQ, *more)
 
 
@@ -254,16 +262,62 @@ def _():
                      ["quant.activations.range=" + name, "quant.activations.grid=narrow",
                       "quant.input.range=" + name, "quant.output.bits=8",
                       "quant.output.range=" + name],
-                     ["quant.weights.bits=1", "quant.weights.range=" + name]]
+                     ["quant.weights.bits=1", "quant.weights.range=" + name],
+                     ["quant.weights.grid=apot", "quant.weights.bits=4", "quant.weights.range=" + name],
+                     ["quant.weights.scale=power_of_two", "quant.activations.scale=power_of_two",
+                      "quant.weights.range=" + name, "quant.activations.range=" + name]]
+    tables = {"pow2": (2, 3, 4), "pow2_zero_free": (2, 3), "apot": (3, 4, 5), "ternary": (2,),
+              "codebook": (1, 2, 3, 4)}
+    for grid, widths in tables.items():
+        for bits in widths:
+            table = ["quant.weights.grid=" + grid, "quant.weights.bits=%d" % bits]
+            settings += [table, table + ["quant.weights.scale=power_of_two"],
+                         table + ["quant.weights.granularity=tensor",
+                                  "quant.weights.estimator=clipped_ste"]]
+    settings += [["quant.%s.scale=power_of_two" % q for q in qs] for qs in (
+        ["weights"], ["activations"], ["input", "weights", "activations", "output"])]
+    settings.append(["quant.%s.scale=power_of_two" % q for q in ("weights", "activations")] +
+                    ["quant.activations.range=learned", "quant.weights.bits=3"])
     for more in settings:
         r = run("train", EXPERIMENT, "name=grid", "train.epochs=2", "-o", "json", *more,
                 code=(0, 2))
         if r.code == 2:  # a pair that the rules refuse: told as such
             contains(r.err, "error:")
             assert "not built" not in r.err, more
+            assert not any(t in " ".join(more) for t in ("power_of_two", *tables)), more
             print("# refused:", more)
             continue
         equal(r.json()[0]["mismatched_outputs"], 0, " ".join(more))
+
+
+@test("a codebook: its levels are in the file, its centroids in the checkpoint, and they learn")
+def _():
+    train("name=book", "quant.weights.grid=codebook", "quant.weights.bits=2", "train.epochs=1")
+    train("name=book2", "quant.weights.grid=codebook", "quant.weights.bits=2", "train.epochs=3")
+
+    def centroids(name):
+        rows = run("inspect", "runs/%s/checkpoints/last.h5" % name, "-o", "json").json()
+        return [(r["tensor"], r["min"], r["max"]) for r in rows
+                if r["tensor"].startswith("parameters/") and "centroid" in r["tensor"]]
+    equal([c[0] for c in centroids("book")],
+          ["parameters/%s.weight.centroid" % n for n in ("one", "out", "two")])
+    assert centroids("book") != centroids("book2")
+    rows = run("inspect", "runs/book/model.h5", "-o", "json").json()
+    equal([(r["weight_grid"], r["weight_bits"]) for r in rows[1:]], [("codebook", 2)] * 3)
+    run("eval", "runs/book/model.h5")
+
+
+@test("grids and ranges that do not go together are refused where they are written")
+def _():
+    r = run("check", EXPERIMENT, "quant.weights.grid=ternery", code=2)
+    contains(r.err, "quant.weights.grid", "did you mean 'ternary'")
+    r = run("check", EXPERIMENT, "quant.activations.grid=pow2", "quant.activations.bits=4", code=2)
+    contains(r.err, "weights only")
+    r = run("check", EXPERIMENT, "quant.weights.grid=apot", "quant.weights.bits=8",
+            code=2)
+    contains(r.err, "3..5 bits, not 8")
+    r = run("check", EXPERIMENT, "quant.weights.grid=ternary", "quant.weights.range=ema", code=2)
+    contains(r.err, "range twn")
 
 
 @test("every activation, also after batchnorm and with dropout, ships without a mismatch")

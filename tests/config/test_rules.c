@@ -143,6 +143,14 @@ Test(quant, chosen_from_what_is_given)
     check_weights("{bits: 32, grid: zero_free}", 32, "zero_free", "learned", "lsq");
     check_weights("{range: ema}", 8, "narrow", "ema", "clipped_ste");
     check_weights("{range: learned, estimator: ste}", 8, "narrow", "learned", "ste");
+    check_weights("{grid: pow2, bits: 4}", 4, "pow2", "learned", "lsq");
+    check_weights("{grid: apot, bits: 5, range: min_max}", 5, "apot", "min_max", "clipped_ste");
+    check_weights("{grid: ternary}", 2, "ternary", "twn", "clipped_ste");
+    check_weights("{grid: ternary, estimator: ste}", 2, "ternary", "twn", "ste");
+    check_weights("{grid: codebook, bits: 3}", 3, "codebook", "kmeans", "clipped_ste");
+    check_weights("{estimator: lsq_plus}", 8, "narrow", "learned", "lsq_plus");
+    check_weights("{estimator: dorefa, bits: 2}", 2, "narrow", "min_max", "dorefa");
+    check_weights("{estimator: ewgs, range: ema}", 8, "narrow", "ema", "ewgs");
     struct ht_config *c =
         load(TANH_BASE "quant: {activations: {estimator: lsq, bits: 1}}\n", NULL, 0);
     const struct ht_quantizer_config *q = &ht_config_experiment(c)->quant.activations;
@@ -185,8 +193,73 @@ Test(quant, errors)
          "rounding floor is not defined on grid binary: use nearest_even"},
         {"{weights: {bits: 2, grid: zero_free, rounding: <>floor}}",
          "rounding floor is not defined on grid zero_free: use nearest_even"},
-        {"{output: {bits: 4, rounding: <>flor}}", "quant.output.rounding is 'flor', not one of: "
-                                                  "nearest_even, floor (did you mean 'floor'?)"},
+        {"{weights: {bits: 4, grid: pow2, rounding: <>floor}}",
+         "rounding floor is not defined on grid pow2: use nearest_even"},
+        {"{weights: {grid: <>pow2}}", "grid pow2 has 2..4 bits, not 8"},
+        {"{weights: {grid: pow2_zero_free, bits: <>4}}",
+         "grid pow2_zero_free has 2..3 bits, not 4"},
+        {"{weights: {grid: apot, bits: <>2}}", "grid apot has 3..5 bits, not 2"},
+        {"{weights: {grid: ternary, bits: <>4}}", "grid ternary has 2..2 bits, not 4"},
+        {"{weights: {grid: codebook, bits: <>5}}", "grid codebook has 1..4 bits, not 5"},
+        {"{weights: {bits: 4, grid: <>pow}}",
+         "quant.weights.grid is 'pow', not one of: full, narrow, affine, binary, zero_free, pow2, "
+         "pow2_zero_free, apot, ternary, codebook (did you mean 'pow2'?)"},
+        {"{weights: {bits: 4, grid: <>apto}}",
+         "quant.weights.grid is 'apto', not one of: full, narrow, affine, binary, zero_free, pow2, "
+         "pow2_zero_free, apot, ternary, codebook (did you mean 'apot'?)"},
+        {"{activations: {bits: 4, grid: <>apot}}",
+         "grid apot is for weights only: activations need grid full, narrow, affine, binary or "
+         "zero_free"},
+        {"{weights: {grid: ternary, range: <>learned}}",
+         "grid ternary finds its scale by range twn, not learned"},
+        {"{weights: {bits: 2, grid: codebook, range: <>twn}}",
+         "grid codebook finds its scale by range kmeans, not twn"},
+        {"{weights: {range: <>kmeans}}", "range kmeans belongs to grid codebook, not to narrow"},
+        {"{activations: {range: <>twn}}", "range twn belongs to grid ternary, not to affine"},
+        {"{weights: {grid: ternary, estimator: <>lsq}}",
+         "estimator lsq needs range learned, not twn"},
+        {"{weights: {bits: 4, grid: codebook, granularity: <>channel}}",
+         "grid codebook has one table for a layer: use granularity tensor"},
+        {"{weights: {scale: <>power}}", "quant.weights.scale is 'power', not one of: real, "
+                                        "power_of_two"},
+        {"{weights: {bits: 4, grid: pow2, rounding: <>stochastic}}",
+         "rounding stochastic is not defined on grid pow2: use nearest_even"},
+        {"{weights: {bits: 4, grid: pow2, range: learned, estimator: <>dsq}}",
+         "estimator dsq needs levels at equal distances"},
+        {"{weights: {bits: 4, scale: power_of_two, estimator: <>dorefa}}",
+         "estimator dorefa has a fixed scale: it needs scale real"},
+        {"{weights: {estimator: <>pact}}", "estimator pact is for activations only: it clips at 0"},
+        {"{weights: {estimator: <>pact, range: min_max}}",
+         "estimator pact needs range learned, not min_max"},
+        {"{activations: {estimator: <>pact, grid: full}}",
+         "estimator pact has no values below 0: it needs grid affine"},
+        {"{activations: {estimator: <>lsq_plus, grid: full}}",
+         "estimator lsq_plus learns an offset: of activations it needs grid affine"},
+        {"{activations: {estimator: <>lsq_plus, range: ema}}",
+         "estimator lsq_plus needs range learned, not ema"},
+        {"{weights: {range: learned, bits: 2, estimator: <>dorefa}}",
+         "estimator dorefa needs range min_max, not learned"},
+        {"{weights: {bits: 1, estimator: <>dorefa}}",
+         "estimator dorefa has no transform at 1 bit: its formula is estimator ste with range "
+         "min_max"},
+        {"{weights: {bits: 2, grid: affine, estimator: <>dorefa}}",
+         "estimator dorefa needs weights on a symmetric grid"},
+        {"{input: {estimator: <>dorefa}}",
+         "estimator dorefa is not for the input, whose range is known"},
+        {"{weights: {rounding: floor, estimator: <>dsq}}",
+         "estimator dsq needs rounding to the nearest level, not floor"},
+        {"{weights: {bits: 2, estimator: <>dorefa}, dampening: 0.1}",
+         "quant.dampening is not defined for estimator dorefa: its bins are of transformed "
+         "weights"},
+        {"{weights: {bits: 2, range: <>ema}, freeze_threshold: 0.1}",
+         "quant.freeze_threshold needs weights of range learned, not ema: other scales move with "
+         "the weights"},
+        {"{weights: {softness: <>1}}", "quant.weights.softness is 1, out of range: > 0 and < 1"},
+        {"{layers: {last: {weights: {estimator: <>pact}}}}",
+         "estimator pact is for activations only: it clips at 0"},
+        {"{output: {bits: 4, rounding: <>flor}}",
+         "quant.output.rounding is 'flor', not one of: "
+         "nearest_even, floor, stochastic (did you mean 'floor'?)"},
         {"{layers: <>[first]}",
          "quant.layers must be a map, such as {first: {weights: {bits: 8}}}, found a list"},
         {"{layers: {first: <>8}}",
@@ -327,6 +400,20 @@ Test(quant, overrides_inherit)
              0);
     cr_assert_str_eq(ht_experiment_weights(ht_config_experiment(c), 0)->grid, "narrow");
     cr_assert_str_eq(ht_experiment_weights(ht_config_experiment(c), 1)->grid, "binary");
+    ht_config_destroy(c);
+    /* Nor a table, and its own range goes with it. */
+    c = load(TANH_BASE
+             "quant: {weights: {grid: ternary}, layers: {first: {weights: {bits: 8}}, last: "
+             "{weights: {grid: codebook, bits: 4}}}}\n",
+             NULL, 0);
+    const struct ht_quantizer_config *first = ht_experiment_weights(ht_config_experiment(c), 0);
+    const struct ht_quantizer_config *second = ht_experiment_weights(ht_config_experiment(c), 1);
+    cr_assert_str_eq(first->grid, "narrow");
+    cr_assert_str_eq(first->range, "learned");
+    cr_assert_str_eq(first->estimator, "lsq");
+    cr_assert_str_eq(second->range, "kmeans");
+    cr_assert_str_eq(second->granularity, "tensor");
+    check_round_trip(ht_config_experiment(c));
     ht_config_destroy(c);
     cr_assert_eq(ht_alloc_live(), 0);
 }

@@ -88,8 +88,8 @@ static void fill_weights(struct problem *p, enum fill fill)
     p->codes = calloc((p->n * p->k * (size_t)g->bits + 7) / 8, 1);
     for (size_t i = 0; i < p->n * p->k; i++) {
         const int index = pick(fill, 0, g->n_levels - 1);
-        p->w[i] = g->lo + g->step * index;
-        unsigned code = (unsigned)index; /* affine, binary, zero_free */
+        p->w[i] = g->step == 0 ? g->level[index] : g->lo + g->step * index;
+        unsigned code = (unsigned)index; /* affine, binary, zero_free, tables */
         if (g->step == 1 && g->lo < 0)
             code = (unsigned)(p->w[i] < 0 ? p->w[i] + (1 << g->bits) : p->w[i]);
         put_bits(p->codes, i * (size_t)g->bits, g->bits, code);
@@ -97,7 +97,10 @@ static void fill_weights(struct problem *p, enum fill fill)
     p->level = calloc(256, sizeof *p->level);
     for (unsigned c = 0; c < 1u << g->bits; c++) {
         const int wrapped = (int)c >= 1 << (g->bits - 1) ? (int)c - (1 << g->bits) : (int)c;
-        p->level[c] = (int16_t)(g->step == 2 ? g->lo + 2 * (int)c : g->lo < 0 ? wrapped : (int)c);
+        p->level[c] = (int16_t)(g->step == 0   ? g->level[c]
+                                : g->step == 2 ? g->lo + 2 * (int)c
+                                : g->lo < 0    ? wrapped
+                                               : (int)c);
     }
 }
 
@@ -231,22 +234,25 @@ static void check_reference(const struct ht_kernels *c, const struct problem *p,
     guarded_finish(&levels, "levels");
 }
 
-static void check_same(const struct ht_kernels *c, const struct ht_kernels *other,
-                       const struct problem *p, const struct ht_kernel_quantizer *q)
+/* All others against kernels[0], the C reference, which runs once. */
+static void check_same(const struct ht_kernels *kernels, size_t n_kernels, const struct problem *p,
+                       const struct ht_kernel_quantizer *q)
 {
     const size_t count = p->m * p->n;
     for (int output = 0; output < 3; output++) {
-        struct guarded a = guarded_new(count * 4), b = guarded_new(count * 4);
-        const struct ht_kernels *kernels[2] = {c, other};
-        struct guarded *to[2] = {&a, &b};
-        for (int i = 0; i < 2; i++)
-            run_dense(kernels[i], p, output == 0 ? (int32_t *)to[i]->data : NULL,
-                      output == 1 ? (float *)to[i]->data : NULL, output == 2 ? to[i]->data : NULL,
-                      q);
-        cr_assert_eq(memcmp(a.data, b.data, count * 4), 0, "%s differs from c: %s %d, %zu %zu %zu",
-                     other->isa, p->grid.name, p->grid.bits, p->m, p->n, p->k);
-        guarded_finish(&a, "c");
-        guarded_finish(&b, other->isa);
+        struct guarded expected = guarded_new(count * 4);
+        for (size_t i = 0; i < n_kernels; i++) {
+            struct guarded got = i ? guarded_new(count * 4) : expected;
+            run_dense(&kernels[i], p, output == 0 ? (int32_t *)got.data : NULL,
+                      output == 1 ? (float *)got.data : NULL, output == 2 ? got.data : NULL, q);
+            if (!i)
+                continue;
+            cr_assert_eq(memcmp(expected.data, got.data, count * 4), 0,
+                         "%s differs from c: %s %d, %zu %zu %zu", kernels[i].isa, p->grid.name,
+                         p->grid.bits, p->m, p->n, p->k);
+            guarded_finish(&got, kernels[i].isa);
+        }
+        guarded_finish(&expected, "c");
     }
 }
 
@@ -280,8 +286,7 @@ static void check_problem(const char *grid, int bits, size_t m, size_t n, size_t
     struct problem p = make_problem(grid, bits, m, n, k, a_signed, fill_a, fill_w);
     const struct ht_kernel_quantizer *q = &quantizers[below(N_QUANTIZERS)];
     check_reference(&kernels[0], &p, q);
-    for (size_t i = 1; i < count; i++)
-        check_same(&kernels[0], &kernels[i], &p, q);
+    check_same(kernels, count, &p, q);
     problem_finish(&p);
 }
 
@@ -292,8 +297,7 @@ static void check_bundles(const char *grid, int bits, size_t m, size_t n, size_t
     struct ht_kernels kernels[33];
     const size_t count = all_kernels(kernels);
     struct problem p = make_problem(grid, bits, m, n, k, a_signed, fill_a, fill_w);
-    for (size_t i = 1; i < count; i++)
-        check_same(&kernels[0], &kernels[i], &p, &quantizers[below(N_QUANTIZERS)]);
+    check_same(kernels, count, &p, &quantizers[below(N_QUANTIZERS)]);
     problem_finish(&p);
 }
 
@@ -397,8 +401,7 @@ Test(kernels, dense_of_any_levels)
             for (size_t i = 0; i < p.n * p.k; i++) /* of a grid whose level tells the code */
                 p.w[i] = p.level[bits == 1 ? (p.w[i] + 1) / 2 : p.w[i]];
             check_reference(&kernels[0], &p, &quantizers[c % (int)N_QUANTIZERS]);
-            for (size_t i = 1; i < count; i++)
-                check_same(&kernels[0], &kernels[i], &p, &quantizers[c % (int)N_QUANTIZERS]);
+            check_same(kernels, count, &p, &quantizers[c % (int)N_QUANTIZERS]);
             problem_finish(&p);
         }
 }
@@ -431,8 +434,7 @@ Test(kernels, signs_of_all_fills)
         }
         if (m * n * k < 200000)
             check_reference(&kernels[0], &p, &quantizers[below(N_QUANTIZERS)]);
-        for (size_t i = 1; i < count; i++)
-            check_same(&kernels[0], &kernels[i], &p, &quantizers[below(N_QUANTIZERS)]);
+        check_same(kernels, count, &p, &quantizers[below(N_QUANTIZERS)]);
         problem_finish(&p);
     }
 }
@@ -459,8 +461,7 @@ Test(kernels, dense_wraps_on_the_way)
         for (size_t n = 0; n < p.n; n++)
             p.init[n] = -1100000000;
         check_reference(&kernels[0], &p, &quantizers[1]);
-        for (size_t i = 1; i < count; i++)
-            check_same(&kernels[0], &kernels[i], &p, &quantizers[1]);
+        check_same(kernels, count, &p, &quantizers[1]);
         problem_finish(&p);
     }
 }
@@ -883,10 +884,9 @@ Test(kernels, dense_of_signs)
             p.w[i] *= p.level[1];
         p.weights.a_binary = true;
         check_reference(&kernels[0], &p, &quantizers[1]);
-        for (size_t i = 1; i < count; i++) {
-            check_same(&kernels[0], &kernels[i], &p, &quantizers[1]);
+        check_same(kernels, count, &p, &quantizers[1]);
+        for (size_t i = 1; i < count; i++)
             check_columns(&kernels[i], &p, (int)below(3));
-        }
         problem_finish(&p);
     }
 }

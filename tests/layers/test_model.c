@@ -78,12 +78,12 @@ Test(initialize, seeds_and_streams)
 
 /* --- models --- */
 
-static const struct ht_quantizer_spec weights8 = {"narrow", "learned", "lsq", "nearest_even",
-                                                  8,        true,      0.1,   0};
-static const struct ht_quantizer_spec activations8 = {"affine", "ema", "ste", "nearest_even",
-                                                      8,        false, 0.1,   0};
-static const struct ht_quantizer_spec learned4 = {"affine", "learned", "lsq", "nearest_even",
-                                                  4,        false,     0.1,   0};
+static const struct ht_quantizer_spec weights8 = {
+    "narrow", "learned", "lsq", "nearest_even", 8, true, .momentum = 0.1};
+static const struct ht_quantizer_spec activations8 = {
+    "affine", "ema", "ste", "nearest_even", 8, false, .momentum = 0.1};
+static const struct ht_quantizer_spec learned4 = {
+    "affine", "learned", "lsq", "nearest_even", 4, false, .momentum = 0.1};
 
 #define N_BLOCKS 3
 

@@ -106,7 +106,8 @@ static inline void train(const struct setup *s, struct ht_model *m)
     bool batch_statistics = false, dropout = s->spec.input_dropout > 0;
     for (size_t i = 0; i < m->n_blocks; i++) {
         batch_statistics |= m->blocks[i].batchnorm && !s->freeze;
-        dropout |= m->blocks[i].dropout > 0;
+        dropout |= m->blocks[i].dropout > 0 || m->blocks[i].weights.stochastic ||
+                   m->blocks[i].output.stochastic;
     }
     for (int step = 0; step < s->steps; step++) {
         const bool last = step + 1 == s->steps;

@@ -34,9 +34,24 @@ static inline struct ht_grid draw_grid(struct random_source *r)
     return g;
 }
 
+/* Any levels that a codebook may have, as many as it likes. */
+static inline void draw_levels(struct random_source *r, struct ht_grid *g)
+{
+    int level[HT_GRID_TABLE], n = 0, from = -127;
+    const int most = draw(r, 1, 1 << g->bits);
+    while (n < most && from <= 127) {
+        level[n] = draw(r, from, from + (127 - from) / 2);
+        from = level[n++] + 1;
+    }
+    cr_assert(ht_grid_set_levels(g, level, n));
+}
+
 static inline struct ht_qactivation draw_activation(struct random_source *r, float scale)
 {
-    struct ht_qactivation q = {.grid = draw_grid(r), .scale = draw_scale(r, scale)};
+    struct ht_qactivation q = {.scale = draw_scale(r, scale)};
+    do
+        q.grid = draw_grid(r);
+    while (q.grid.step == 0); /* tables are for weights */
     q.zero_point = q.grid.has_zero_point ? draw(r, q.grid.lo, q.grid.hi) : 0;
     q.lo = q.grid.lo;
     q.hi = q.grid.hi;
@@ -59,13 +74,16 @@ static inline void fill_weights(struct random_source *r, struct ht_qlayer *l)
     do
         w->grid = draw_grid(r);
     while (w->grid.lo < -127); /* 8-bit weights are narrow by contract */
+    if (w->grid.learned)
+        draw_levels(r, &w->grid);
+    const int reach = w->grid.step == 0 ? 127 : w->grid.hi;
     w->channels = draw(r, 0, 1) ? l->out : 1;
     w->packed = ht_calloc((l->out * l->in * (size_t)w->grid.bits + 7) / 8, 1);
     w->scale = ht_calloc(w->channels, sizeof *w->scale);
     if (w->grid.has_zero_point)
         w->zero_point = ht_calloc(w->channels, sizeof *w->zero_point);
     for (size_t n = 0; n < w->channels; n++) {
-        w->scale[n] = draw_scale(r, 1.0f / (float)w->grid.hi);
+        w->scale[n] = draw_scale(r, 1.0f / (float)reach);
         if (w->zero_point)
             w->zero_point[n] = draw(r, w->grid.lo, w->grid.hi);
     }
@@ -74,7 +92,7 @@ static inline void fill_weights(struct random_source *r, struct ht_qlayer *l)
         const int level = w->grid.lo + w->grid.step * index;
         const unsigned mask = (1u << w->grid.bits) - 1;
         naive_put(w->packed, i * (size_t)w->grid.bits, w->grid.bits,
-                  w->grid.step == 2 ? (unsigned)index : (unsigned)level & mask);
+                  w->grid.step != 1 ? (unsigned)index : (unsigned)level & mask);
     }
 }
 
@@ -190,6 +208,8 @@ static inline int naive_weight(const struct ht_qweights *w, size_t i)
         const size_t bit = i * (size_t)w->grid.bits + (size_t)b;
         code |= (w->packed[bit / 8] >> bit % 8 & 1) << b;
     }
+    if (w->grid.step == 0)
+        return w->grid.level[code];
     if (w->grid.step == 2)
         return w->grid.lo + 2 * code;
     return w->grid.lo < 0 && code >> (w->grid.bits - 1) ? code - (1 << w->grid.bits) : code;
@@ -285,7 +305,8 @@ static inline void set_weights(struct ht_qlayer *l, const char *grid, int bits, 
     l->bias = ht_calloc(out, sizeof(int32_t));
     for (size_t i = 0; i < out * in; i++)
         ht_pack_code(l->weights.packed, i, bits,
-                     ht_grid_code(g, g->lo + (int)i % g->n_levels * g->step));
+                     g->step == 0 ? (unsigned)i % (unsigned)g->n_levels
+                                  : ht_grid_code(g, g->lo + (int)i % g->n_levels * g->step));
     for (size_t n = 0; n < out; n++)
         l->weights.scale[n] = 0.125f;
 }

@@ -89,6 +89,34 @@ BREAK(weights_of_full_range, "weights: 8-bit weights are narrow",
       cr_assert_eq(ht_grid_init(&l[0].weights.grid, "full", 8, NULL), HT_OK);)
 BREAK(bias_missing, "missing", ht_free(l[0].bias); l[0].bias = NULL;)
 BREAK(codes_missing, "missing", ht_free(l[0].weights.packed); l[0].weights.packed = NULL;)
+/* tables */
+#define TABLE(kind, width, ...)                                                                    \
+    ht_free(l[0].weights.packed);                                                                  \
+    ht_free(l[0].weights.scale);                                                                   \
+    ht_free(l[0].bias);                                                                            \
+    set_weights(&l[0], kind, width, 3, 5);                                                         \
+    ht_qmodel_derive(m, NULL);                                                                     \
+    cr_assert_eq(ht_qmodel_check(m, NULL), HT_OK);                                                 \
+    struct ht_grid *g = &l[0].weights.grid;                                                        \
+    (void)g;                                                                                       \
+    __VA_ARGS__
+BREAK(table_of_other_levels, "levels are not those of grid pow2 with 4 bits",
+      TABLE("pow2", 4, g->level[3] = -7;))
+BREAK(table_code_invalid, "code 15 of neuron 0, input 1 is no level of grid pow2 with 4 bits",
+      TABLE("pow2", 4, l[0].weights.packed[0] |= 0xf0;))
+BREAK(table_of_an_activation, "input: grid apot is for weights only",
+      ht_grid_init(&m->input.quant.grid, "apot", 4, NULL);)
+BREAK(codebook_not_ascending, "16 levels that are not ascending",
+      TABLE("codebook", 4, g->level[3] = g->level[4];))
+BREAK(codebook_with_minimum, "4 levels that are not ascending within +-127",
+      TABLE("codebook", 2, g->level[0] = -128;))
+BREAK(codebook_of_no_levels, "0 levels", TABLE("codebook", 2, g->n_levels = 0;))
+BREAK(codebook_too_long, "17 levels", TABLE("codebook", 4, g->n_levels = 17;))
+BREAK(codebook_length_wild, "1073741824 levels", TABLE("codebook", 4, g->n_levels = 1 << 30;))
+BREAK(codebook_end_not_repeated, "levels are not those",
+      TABLE("codebook", 2, g->level[HT_GRID_TABLE - 1] = 3;))
+BREAK(codebook_code_unused, "code 3 of neuron 0, input 3 is no level of grid codebook",
+      TABLE("codebook", 2, cr_assert(ht_grid_set_levels(g, (int[]){-5, 1, 9}, 3));))
 /* outputs */
 BREAK(activation_unknown, "unknown activation 'tanhh' with a table",
       strcpy(l[0].activation, "tanhh");)

@@ -166,6 +166,8 @@ static void expect_layer(const struct ht_qlayer *a, const struct ht_qlayer *b)
     cr_assert_str_eq(a->name, b->name);
     cr_assert(a->in == b->in && a->out == b->out && a->output == b->output);
     cr_assert_str_eq(a->weights.grid.name, b->weights.grid.name);
+    cr_assert_eq(a->weights.grid.n_levels, b->weights.grid.n_levels);
+    cr_assert_eq(memcmp(a->weights.grid.level, b->weights.grid.level, HT_GRID_TABLE), 0);
     cr_assert_eq(a->weights.channels, b->weights.channels);
     cr_assert_eq(memcmp(a->weights.packed, b->weights.packed,
                         ht_packed_size(a->in * a->out, a->weights.grid.bits)),
@@ -238,12 +240,15 @@ Test(file, round_trip_gives_equal_models_and_equal_bytes, .init = setup, .fini =
 /* The file alone says what the network computes: h5py and NumPy get the same bits from it. */
 Test(file, h5py_and_numpy_rebuild_the_network, .init = setup, .fini = teardown)
 {
-    for (uint64_t seed = 1; seed <= 6; seed++) {
+    int with_tables = 0;
+    for (uint64_t seed = 1; seed <= 8; seed++) {
         char model[128], inputs[128], outputs[128], command[1024];
         struct ht_error err = {0};
         struct ht_qmodel *m = random_model(seed);
         const size_t samples = 50;
         float *x = random_inputs(m, samples, seed);
+        for (size_t i = 0; i < m->n_layers; i++)
+            with_tables += m->layers[i].weights.grid.step == 0;
         ASSERT_OK(ht_qmodel_save(m, in_folder(model, "model.h5"), &err), err);
         write_file(in_folder(inputs, "x"), x, samples * m->input.features * sizeof *x);
         snprintf(command, sizeof command, "'%s' '%s' '%s' '%s' '%s'", HT_TEST_PYTHON,
@@ -268,6 +273,7 @@ Test(file, h5py_and_numpy_rebuild_the_network, .init = setup, .fini = teardown)
         free(y);
         ht_qmodel_destroy(m);
     }
+    cr_assert_gt(with_tables, 2, "%d layers with tables", with_tables);
 }
 #endif
 
@@ -452,6 +458,69 @@ Test(file, mutated_content_is_refused, .init = setup, .fini = teardown)
         cr_assert_gt(mutation.hits, 0, "%s: not in the file", what);
         expect_refused(path, what);
     }
+}
+
+/* A codebook's levels: as many as it has codes, ascending, then the last one repeated. */
+static const struct mutation table_mutations[] = {
+    {DROP, L0 "/level", NULL, 0, NULL, 0, 0},
+    {SHORTEN, L0 "/level", NULL, 0, NULL, 0, 0},
+    {RETYPE, L0 "/level", NULL, 0, NULL, 0, 0},
+    {SET_ELEMENT, L0 "/level", NULL, -128, NULL, 0, 0},
+    {SET_ELEMENT, L0 "/level", NULL, 0, NULL, 0, 0},
+    {SET_ELEMENT, L0 "/level", NULL, 128, NULL, 4, 0},
+    {SET_ELEMENT, L0 "/level", NULL, 2147483647, NULL, 4, 0},
+    {SET_ELEMENT, L0 "/level", NULL, -2147483648.0, NULL, 0, 0},
+    {SET_ELEMENT, L0 "/level", NULL, 50, NULL, 1, 0},  /* not ascending */
+    {SET_ELEMENT, L0 "/level", NULL, 100, NULL, 4, 0}, /* the end repeats another */
+    {SET_ELEMENT, L0 "/level", NULL, 98, NULL, 6, 0},  /* not the last one */
+    {SET_ELEMENT, L0 "/level", NULL, -60, NULL, 2, 0}, /* twice: then code 3 is none */
+    {SET, L0 "/weight", "grid", 0, "zero_free", 0, 0},
+    {SET, L0 "/weight", "bits", 2, NULL, 0, 0},
+    {SET, L0 "/weight", "bits", 5, NULL, 0, 0},
+    {SET, L0 "/weight", "signed", 0, NULL, 0, 0},
+    {SET, "/input", "grid", 0, "codebook", 0, 0},
+    {SET, L0 "/output", "grid", 0, "codebook", 0, 0},
+    {SET, L0 "/output", "grid", 0, "pow2", 0, 0},
+};
+
+static struct ht_qmodel *codebook_model(void)
+{
+    struct ht_qmodel *m = plain_model();
+    struct ht_qlayer *l = m->layers;
+    ht_free(l->weights.packed);
+    ht_free(l->weights.scale);
+    ht_free(l->bias);
+    set_weights(l, "codebook", 3, 3, 5);
+    cr_assert(ht_grid_set_levels(&l->weights.grid, (const int[]){-127, -60, 3, 40, 99}, 5));
+    memset(l->weights.packed, 0, ht_packed_size(15, 3));
+    for (size_t i = 0; i < 15; i++)
+        ht_pack_code(l->weights.packed, i, 3, (unsigned)i % 5);
+    cr_assert_eq(ht_qmodel_derive(m, NULL), HT_OK);
+    return m;
+}
+
+Test(file, mutated_tables_are_refused, .init = setup, .fini = teardown)
+{
+    char path[128], what[256];
+    struct ht_error err = {0};
+    in_folder(path, "mutated.h5");
+    for (size_t i = 0; i < sizeof table_mutations / sizeof *table_mutations; i++) {
+        struct ht_qmodel *m = codebook_model();
+        mutation = table_mutations[i];
+        ASSERT_OK(save_mutated(m, path, &err), err);
+        ht_qmodel_destroy(m);
+        snprintf(what, sizeof what, "mutation %zu: %s %s", i, mutation.path,
+                 mutation.name ? mutation.name : "");
+        cr_assert_gt(mutation.hits, 0, "%s: not in the file", what);
+        expect_refused(path, what);
+    }
+    struct ht_qmodel *m = codebook_model(), *back = NULL;
+    mutation = (struct mutation){.change = NOTHING};
+    ASSERT_OK(save_mutated(m, path, &err), err);
+    ASSERT_OK(ht_qmodel_load(&back, path, &err), err);
+    expect_model(m, back);
+    ht_qmodel_destroy(m);
+    ht_qmodel_destroy(back);
 }
 
 /* Codes: what the grid does not have, and bits after the last code. */

@@ -23,6 +23,12 @@ static const char *pick_grid(struct dice *d, int bits, bool weights)
         return PICK(d, "binary", "zero_free");
     if (weights && bits == 8)
         return PICK(d, "narrow", "affine");
+    if (weights && bits == 2 && throw(d, 2))
+        return PICK(d, "pow2", "pow2_zero_free", "ternary", "codebook");
+    if (weights && bits == 3 && throw(d, 2))
+        return PICK(d, "pow2", "pow2_zero_free", "apot", "codebook");
+    if (weights && bits == 4 && throw(d, 2))
+        return PICK(d, "pow2", "apot", "codebook");
     if (bits > 4)
         return PICK(d, "full", "narrow", "affine", "affine");
     return PICK(d, "full", "narrow", "affine", "zero_free");
@@ -33,10 +39,33 @@ static struct ht_quantizer_spec pick_quantizer(struct dice *d, int bits, bool we
     struct ht_quantizer_spec q = {.bits = bits, .momentum = 0.3, .rounding = "nearest_even"};
     q.grid = pick_grid(d, bits, weights);
     q.range = PICK(d, "min_max", "ema", "learned", "learned", "percentile", "kl", "mse", "octav");
-    q.estimator = strcmp(q.range, "learned") == 0 ? "lsq" : PICK(d, "ste", "clipped_ste");
+    q.estimator = strcmp(q.range, "learned") == 0 ? PICK(d, "lsq", "lsq_plus", "ewgs", "dsq")
+                                                  : PICK(d, "ste", "clipped_ste", "ewgs");
+    q.delta = 0.1;
+    q.softness = 0.2;
+    q.clip_start = 2;
+    const bool affine = strcmp(q.grid, "affine") == 0;
+    if (!weights && affine && throw(d, 5) == 0) {
+        q.range = PICK(d, "learned", "min_max");
+        q.estimator = strcmp(q.range, "learned") == 0 ? "pact" : "dorefa";
+    } else if (weights && !affine && bits > 1 && throw(d, 5) == 0) {
+        q.range = "min_max";
+        q.estimator = "dorefa";
+    }
     q.per_channel = weights && throw(d, 2);
-    if (strcmp(q.grid, "binary") != 0 && strcmp(q.grid, "zero_free") != 0 && throw(d, 3) == 0)
+    q.power_of_two = throw(d, 4) == 0;
+    struct ht_grid g;
+    cr_assert_eq(ht_grid_init(&g, q.grid, bits, NULL), HT_OK);
+    if (g.step == 1 && throw(d, 3) == 0)
         q.rounding = "floor";
+    q.per_channel &= !g.learned;
+    if (ht_range_of_grid(q.grid)) {
+        q.range = ht_range_of_grid(q.grid);
+        q.estimator = PICK(d, "ste", "clipped_ste");
+    }
+    if (g.step == 0 && strcmp(q.estimator, "dsq") == 0)
+        q.estimator = "lsq";
+    q.power_of_two &= strcmp(q.estimator, "dorefa") != 0;
     return q;
 }
 
@@ -80,6 +109,11 @@ static struct setup pick_setup(uint64_t seed, size_t width, bool mixed)
         last->activation = "none";
     }
     s.spec.input = pick_quantizer(&d, throw(&d, 3) ? 8 : 4, false);
+    if (strcmp(s.spec.input.range, "learned") == 0 ||
+        strcmp(s.spec.input.estimator, "dorefa") == 0) {
+        s.spec.input.range = "min_max";
+        s.spec.input.estimator = "ste";
+    }
     s.spec.input_dropout = throw(&d, 6) == 0 ? 0.2 : 0;
     s.input_range_given = throw(&d, 2);
     s.input_lo = -1.5 * (double) throw(&d, 3) / 2;
@@ -89,7 +123,26 @@ static struct setup pick_setup(uint64_t seed, size_t width, bool mixed)
     return s;
 }
 
-#define SEEDS 20
+#define SEEDS     24
+#define BY_CHANCE 5 /* and as many that round by chance */
+
+static bool is_table(const struct ht_quantizer_spec *s)
+{
+    struct ht_grid g;
+    cr_assert_eq(ht_grid_init(&g, s->grid, s->bits, NULL), HT_OK);
+    return g.step == 0;
+}
+
+/* Then training and evaluation differ, but not evaluation and what ships. */
+static void round_by_chance(struct setup *s)
+{
+    for (size_t i = 0; i < s->spec.n_blocks; i++) {
+        struct ht_quantizer_spec *both[] = {&s->blocks[i].weights, &s->blocks[i].activations};
+        for (int k = 0; k < 2; k++)
+            if (strcmp(both[k]->rounding, "floor") != 0 && !is_table(both[k]))
+                both[k]->rounding = "stochastic";
+    }
+}
 
 /* Models whose outputs all saturate would agree too easily. */
 static void expect_lively(void)
@@ -102,8 +155,10 @@ static void expect_lively(void)
 
 static void check_width(size_t k)
 {
-    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+    for (uint64_t seed = 0; seed < SEEDS + BY_CHANCE; seed++) {
         struct setup s = pick_setup(100 * k + seed, k, false);
+        if (seed >= SEEDS)
+            round_by_chance(&s);
         check(&s);
     }
     expect_lively();
@@ -160,8 +215,8 @@ Test(parity, places_of_buffers_change_nothing)
 static struct setup plain_setup(bool batchnorm, const char *range)
 {
     struct setup s = {.seed = 77, .steps = 3, .learning_rate = 0.01, .input_hi = 1};
-    const struct ht_quantizer_spec input = {"affine", "min_max", "ste", "nearest_even",
-                                            8,        0,         0.1,   0};
+    const struct ht_quantizer_spec input = {"affine", "min_max", "ste",          "nearest_even",
+                                            8,        0,         .momentum = 0.1};
     const bool learned = strcmp(range, "learned") == 0;
     struct ht_block_spec block = {.units = 23,
                                   .bias = !batchnorm,
@@ -171,10 +226,10 @@ static struct setup plain_setup(bool batchnorm, const char *range)
                                   .init = "he",
                                   .activation = "relu"};
     block.activations = (struct ht_quantizer_spec){
-        "affine", learned ? range : "ema", learned ? "lsq" : "ste", "nearest_even", 8, false, 0.1,
-        0};
+        "affine", learned ? range : "ema", learned ? "lsq" : "ste", "nearest_even", 8,
+        false,    .momentum = 0.1};
     block.weights = (struct ht_quantizer_spec){
-        "narrow", range, learned ? "lsq" : "ste", "nearest_even", 8, true, 0.1, 0};
+        "narrow", range, learned ? "lsq" : "ste", "nearest_even", 8, true, .momentum = 0.1};
     for (size_t i = 0; i < 3; i++) {
         s.blocks[i] = block;
         snprintf(s.blocks[i].name, sizeof block.name, "dense%zu", i + 1);
@@ -276,6 +331,40 @@ Test(parity, scales_far_from_one)
                 expect_parity(&s, m);
                 ht_model_destroy(m);
             }
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+/* Every table and width, by tensor and by channel, with and without batch normalization, scales as
+ * they are and powers of two. */
+Test(parity, tables)
+{
+    static const struct {
+        const char *grid;
+        int bits;
+    } tables[] = {{"pow2", 2},           {"pow2", 3},     {"pow2", 4},     {"pow2_zero_free", 2},
+                  {"pow2_zero_free", 3}, {"apot", 3},     {"apot", 4},     {"apot", 5},
+                  {"ternary", 2},        {"codebook", 1}, {"codebook", 2}, {"codebook", 3},
+                  {"codebook", 4}};
+    ht_blas_init();
+    for (size_t k = 0; k < sizeof tables / sizeof *tables; k++)
+        for (int form = 0; form < 8; form++) {
+            struct setup s = plain_setup(form & 1, form & 2 ? "learned" : "min_max");
+            const char *own = ht_range_of_grid(tables[k].grid);
+            s.seed = 31 * k + (uint64_t)form;
+            for (size_t i = 0; i < 3; i++) {
+                struct ht_quantizer_spec *w = &s.blocks[i].weights;
+                w->grid = tables[k].grid;
+                w->bits = tables[k].bits;
+                w->per_channel = i % 2 && strcmp(w->grid, "codebook") != 0;
+                w->power_of_two = s.blocks[i].activations.power_of_two = form & 4;
+                if (own) {
+                    w->range = own;
+                    w->estimator = form & 2 ? "clipped_ste" : "ste";
+                }
+            }
+            s.spec.input.power_of_two = form & 4;
+            check(&s);
+        }
     cr_assert_eq(ht_alloc_live(), 0);
 }
 

@@ -18,6 +18,13 @@
  * clamp: the other order than the library's. */
 static inline double naive_round(const struct ht_quantizer *q, double u)
 {
+    if (q->grid.step == 0) { /* the nearest of a table, the lower of two */
+        int best = q->grid.level[0];
+        for (int k = 1; k < q->grid.n_levels; k++)
+            if (2 * u > q->grid.level[k - 1] + q->grid.level[k])
+                best = q->grid.level[k];
+        return best;
+    }
     if (q->grid.step == 2)
         return 2 * ceil(u / 2) - 1;
     return (q->rounding == HT_ROUND_FLOOR ? floor(u) : rint(u)) + 0.0; /* a level is never -0 */
@@ -47,8 +54,8 @@ static inline struct ht_quantizer_spec spec_of(const char *grid, int bits, const
                                                const char *rounding, bool per_channel)
 {
     const bool learned = strcmp(range, "learned") == 0;
-    return (struct ht_quantizer_spec){
-        grid, range, learned ? "lsq" : "ste", rounding, bits, per_channel, 0.25, 0};
+    return (struct ht_quantizer_spec){grid, range,       learned ? "lsq" : "ste", rounding,
+                                      bits, per_channel, .momentum = 0.25};
 }
 
 static inline struct ht_quantizer *add_quantizer(struct fixture *f, const char *name,
@@ -103,5 +110,13 @@ static const struct {
 } grids[] = {
     {"full", 2, 8}, {"narrow", 2, 8}, {"affine", 2, 8}, {"binary", 1, 1}, {"zero_free", 1, 4}};
 #define N_GRIDS (sizeof grids / sizeof *grids)
+
+/* Of weights only. */
+static const struct {
+    const char *name;
+    int bits;
+} tables[] = {{"pow2", 2},           {"pow2", 3}, {"pow2", 4}, {"pow2_zero_free", 2},
+              {"pow2_zero_free", 3}, {"apot", 3}, {"apot", 4}, {"apot", 5}};
+#define N_TABLES (sizeof tables / sizeof *tables)
 
 #endif

@@ -21,22 +21,47 @@
 static const struct {
     const char *grid;
     int bits;
-    bool floor;
-} grids[] = {{"narrow", 4, false}, {"affine", 4, false},    {"full", 3, false},
-             {"narrow", 8, true},  {"affine", 8, true},     {"zero_free", 3, false},
-             {"binary", 1, false}, {"zero_free", 1, false}, {"full", 2, true}};
-#define N_GRIDS (sizeof grids / sizeof *grids)
+    bool floor, power_of_two;
+} grids[] = {{"narrow", 4, false, false},
+             {"affine", 4, false, false},
+             {"full", 3, false, true},
+             {"narrow", 8, true, false},
+             {"affine", 8, true, false},
+             {"zero_free", 3, false, false},
+             {"binary", 1, false, false},
+             {"zero_free", 1, false, true},
+             {"full", 2, true, false},
+             {"affine", 6, false, true},
+             /* of weights only, from here on: N_GRIDS counts the others */
+             {"pow2", 4, false, false},
+             {"pow2_zero_free", 3, false, false},
+             {"apot", 4, false, true},
+             {"apot", 5, false, false},
+             {"ternary", 2, false, false},
+             {"ternary", 2, false, true},
+             {"codebook", 3, false, false},
+             {"codebook", 1, false, true},
+             {"codebook", 4, false, false}};
+#define N_ALL_GRIDS (sizeof grids / sizeof *grids)
+#define N_GRIDS     ((size_t)10)
 
-static const char *const estimators[] = {"ste", "clipped_ste", "lsq"};
+/* On every grid. dorefa and dsq have cases of their own; ewgs has no surrogate (test_estimator.c).
+ */
+static const char *const estimators[] = {"ste", "clipped_ste", "lsq", "lsq_plus", "pact"};
+#define N_ESTIMATORS (sizeof estimators / sizeof *estimators)
 
 static struct ht_quantizer make_quantizer(size_t grid, const char *range, const char *estimator,
                                           bool of_weights, bool per_channel, size_t rows)
 {
     struct ht_quantizer q;
     struct ht_error err = {0};
-    struct ht_quantizer_spec spec = {
-        grids[grid].grid, range,       estimator, grids[grid].floor ? "floor" : "nearest_even",
-        grids[grid].bits, per_channel, 0.1,       0};
+    struct ht_quantizer_spec spec = {grids[grid].grid, range,
+                                     estimator,        grids[grid].floor ? "floor" : "nearest_even",
+                                     grids[grid].bits, per_channel,
+                                     .momentum = 0.1,  .power_of_two = grids[grid].power_of_two};
+    if (ht_range_of_grid(spec.grid))
+        spec.range = ht_range_of_grid(spec.grid);
+    spec.per_channel &= strcmp(spec.grid, "codebook") != 0;
     ASSERT_OK(ht_quantizer_init(&q, &spec, of_weights, rows, &err), err);
     q.scale_gradient_factor = 1;
     return q;
@@ -58,8 +83,15 @@ static void set_range(struct ht_quantizer *q, double width)
         q->scale[c] = w / (q->grid.hi - q->zero_point[c]);
         q->min[c] = q->scale[c] * (q->grid.lo - q->zero_point[c]);
         q->max[c] = w;
+        if (q->threshold)
+            q->threshold[c] = 0.3 * w;
     }
+    for (int k = 0; q->centroid && k < 1 << q->grid.bits; k++) /* in any order */
+        q->centroid[k] = width * sin(2.3 * k + 1);
+    if (q->offset) /* between two zero points */
+        q->offset[0] = -q->scale[0] * (q->zero_point[0] + 0.3);
     q->ready[0] = 1;
+    ht_quantizer_refresh(q, HT_MODE_TRAIN);
 }
 
 /* x[channels, length] over the range and beyond it, away from where it clips. */
@@ -67,7 +99,7 @@ static void fill_for(const struct ht_quantizer *q, ht_real *x, size_t length, ui
 {
     for (size_t c = 0; c < q->channels; c++) {
         const struct ht_rounder r = ht_quantizer_rounder(q, c);
-        const double s = q->scale[c], kinks[2] = {r.lo * s, r.hi * s};
+        const double s = q->effective[c], kinks[2] = {r.lo * s, r.hi * s};
         const double width = kinks[1] - kinks[0];
         test_fill(x + c * length, length, seed + c, kinks[0] - 0.3 * width, kinks[1] + 0.3 * width,
                   kinks, 2, 0.03 * width);
@@ -126,9 +158,10 @@ static void check_one(struct ht_quantizer q, bool dequantized, double width,
 
 void gradcheck_fake_quant(void)
 {
-    for (size_t g = 0; g < N_GRIDS; g++)
-        for (size_t e = 0; e < 3; e++)
-            for (int kind = 0; kind < 3; kind++) { /* activations; weights by tensor, channel */
+    for (size_t g = 0; g < N_ALL_GRIDS; g++)
+        for (size_t e = 0; e < N_ESTIMATORS; e++)
+            for (int kind = g < N_GRIDS ? 0 : 1; kind < 3; kind++) {
+                /* activations; weights by tensor, channel */
                 struct ht_quantizer q =
                     make_quantizer(g, "learned", estimators[e], kind > 0, kind == 2, ROWS);
                 check_one(q, false, 0.9, NULL);
@@ -137,9 +170,59 @@ void gradcheck_fake_quant(void)
                 check_one(q, false, 0.9, NULL);
                 /* The largest weight lies where min_max clips: a kink for those that clip. */
                 q = make_quantizer(g, "min_max", estimators[e], kind > 0, kind == 2, ROWS);
-                if (kind == 0 || !q.estimator->clips)
+                if (kind == 0 || q.estimator->identity)
                     check_one(q, false, 0.9, NULL);
             }
+}
+
+/* Weights through tanh; their largest magnitude is a constant of the surrogate. */
+Test(gradcheck, dorefa)
+{
+    static const size_t of_weights[] = {0, 2, 3, 5, 8};
+    for (size_t i = 0; i < sizeof of_weights / sizeof *of_weights; i++)
+        for (int channel = 0; channel < 2; channel++)
+            check_one(make_quantizer(of_weights[i], "min_max", "dorefa", true, channel, ROWS),
+                      false, 0.9, NULL);
+    struct ht_quantizer q = make_quantizer(1, "min_max", "dorefa", false, false, ROWS);
+    q.fixed = true;
+    check_one(q, false, 0.9, NULL);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+/* The soft steps bend at the levels: few bits, small steps, and values between levels. */
+Test(gradcheck, dsq)
+{
+    static const size_t few_bits[] = {0, 1, 2, 5, 6, 7};
+    static const double alphas[] = {0.05, 0.2, 0.7};
+    for (size_t i = 0; i < sizeof few_bits / sizeof *few_bits; i++)
+        for (size_t a = 0; a < 3; a++)
+            for (int kind = 0; kind < 3; kind++) {
+                struct ht_params params = {0}, state = {0};
+                struct ht_error err = {0};
+                struct ht_quantizer q =
+                    make_quantizer(few_bits[i], "learned", "dsq", kind > 0, kind == 2, ROWS);
+                struct one k = {&q, false};
+                q.parameter = ht_estimator_dsq_k(alphas[a]);
+                ht_params_declare(&params, "x", ROWS, COLS, 0, 0, 0);
+                ht_quantizer_declare(&q, "q", &params, &state);
+                ASSERT_OK(ht_params_allocate(&params, true, &err), err);
+                ASSERT_OK(ht_params_allocate(&state, false, &err), err);
+                ht_quantizer_bind(&q, &params, &state);
+                set_range(&q, 0.9);
+                const size_t length = ROWS * COLS / q.channels;
+                for (size_t j = 0; j < ROWS * COLS; j++) {
+                    const double u = ht_rng_uniform(5, HT_RNG_TEST, j), n = q.grid.n_levels + 3;
+                    const double where = floor(u * n) - 2 + 0.1 + 0.8 * (u * n - floor(u * n));
+                    const double level = q.grid.lo + q.grid.step * where;
+                    params.value[j] = q.scale[j / length] * (level - q.zero_point[j / length]);
+                }
+                struct gradcheck c = {
+                    .build = build_one, .user = &k, .params = &params, .step = 1e-4};
+                gradcheck_assert(&c, q.grid.name);
+                ht_params_finish(&params);
+                ht_params_finish(&state);
+            }
+    cr_assert_eq(ht_alloc_live(), 0);
 }
 
 void gradcheck_dequantize(void)
@@ -246,7 +329,7 @@ static double distance(struct ht_params *p, struct dense *k)
     ASSERT_OK(ht_graph_plan(g, NULL, 0, &err), err);
     ht_graph_forward(g, &run);
     const struct ht_rounder r = ht_quantizer_rounder(k->out, 0);
-    const double s = k->out->scale[0];
+    const double s = k->out->effective[0];
     const double kinks[] = {r.lo * s, r.hi * s, k->clamp_lo, k->clamp_hi};
     double nearest = INFINITY;
     for (size_t i = 0; i < BATCH * OUT; i++)
@@ -313,11 +396,13 @@ static void check_dense(struct dense k, const struct gradcheck_factor *factors)
         fill_dense(&k, &params, seed += 1000);
         cr_assert_lt(seed, 2000000u, "no place without kinks");
     } while (distance(&params, &k) < 0.012);
+    /* Where nothing reaches pact's alpha, differences of 0 are compared with the loss. */
+    const double tolerance = k.out && k.out->estimator->real_residual ? 1e-6 : 3e-8;
     struct gradcheck c = {.build = build_dense,
                           .user = &k,
                           .params = &params,
                           .step = 2e-4, /* up to four scales and gains act on one value */
-                          .tolerance = 3e-8,
+                          .tolerance = tolerance,
                           .factors = factors,
                           .run = {.freeze_batchnorm = k.frozen}};
     struct gradcheck_result r = gradcheck_run(&c);
@@ -354,8 +439,13 @@ void gradcheck_quant_dense(void)
             k.clamp_lo = -INFINITY;
             k.clamp_hi = INFINITY;
             check_dense(k, NULL);
-            for (size_t e = 0; e < 3; e++)
+            w = make_quantizer(N_GRIDS + g % (N_ALL_GRIDS - N_GRIDS), "learned", "lsq", true,
+                               channel, OUT);
+            check_dense(k, NULL);
+            for (size_t e = 0; e < N_ESTIMATORS; e++)
                 for (size_t clamp = 0; clamp < 3; clamp++) {
+                    if (clamp == 2 && strcmp(estimators[e], "pact") == 0)
+                        continue; /* nothing reaches its alpha: a gradient of 0 */
                     struct ht_quantizer out =
                         make_quantizer((g + e + clamp) % N_GRIDS, e ? "learned" : "ema",
                                        estimators[e], false, false, BATCH);

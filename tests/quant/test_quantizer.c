@@ -98,6 +98,18 @@ Test(fake_quant, every_grid_width_and_rounding)
     cr_assert_eq(ht_alloc_live(), 0);
 }
 
+Test(fake_quant, every_table)
+{
+    static const float scales[] = {0.25f, 0.0371f, 3.7f};
+    for (size_t k = 0; k < N_TABLES; k++)
+        for (int channel = 0; channel < 2; channel++)
+            for (size_t s = 0; s < 3; s++)
+                check_fake_quant(
+                    spec_of(tables[k].name, tables[k].bits, "learned", "nearest_even", channel),
+                    true, scales[s], 0);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
 /* --- quant_dense --- */
 
 struct dense_case {
@@ -275,6 +287,10 @@ static void check_folded(const struct dense_case *c)
 
 static struct ht_quantizer_spec draw_spec(uint64_t seed, bool of_weights)
 {
+    const size_t t = (size_t)(uniform(seed, 5) * N_TABLES);
+    if (of_weights && uniform(seed, 6) < 0.3)
+        return spec_of(tables[t].name, tables[t].bits, "learned", "nearest_even",
+                       uniform(seed, 3) < 0.5);
     const size_t k = (size_t)(uniform(seed, 0) * N_GRIDS);
     const int widths = grids[k].max_bits - grids[k].min_bits + 1;
     int bits = grids[k].min_bits + (int)(uniform(seed, 1) * widths);

@@ -124,6 +124,23 @@ Test(range, learned_starts_as_in_lsq)
     cr_assert_eq(ht_alloc_live(), 0);
 }
 
+/* max|x| / highest level, and LSQ with Q_P = highest level. */
+Test(range, of_tables)
+{
+    for (size_t k = 0; k < N_TABLES; k++) {
+        struct fixture f = {0};
+        struct ht_quantizer *q = one(&f, tables[k].name, tables[k].bits, "min_max", true);
+        see(q, -1.7f, 0.4f, 0.61f);
+        cr_assert_eq(q->scale[0], 1.7f / (float)q->grid.hi);
+        finish(&f);
+        q = one(&f, tables[k].name, tables[k].bits, "learned", true);
+        see(q, -1.7f, 0.4f, 0.61f);
+        cr_assert_float_eq((double)q->scale[0], 2 * 0.61 / sqrt(q->grid.hi), 1e-6);
+        finish(&f);
+    }
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
 /* 0 is a level, whatever the range; the ends are covered; no scale is too small. */
 Test(range, zero_is_exact_and_scales_have_a_minimum)
 {
@@ -225,7 +242,7 @@ Test(quantizer, scale_gradient_factor)
     q->scale_gradient_factor = 1;
     cr_assert_eq(lsq_count(q), 1);
     q->scale_gradient_factor = 0;
-    q->estimator = ht_estimator_find("ste");
+    q->estimator = ht_estimator_find("ste", false);
     cr_assert_eq(lsq_count(q), 1);
     finish(&f);
     q = one(&f, "affine", 8, "learned", false);
@@ -258,11 +275,11 @@ Test(quantizer, bound)
     static const struct {
         const char *grid;
         int bits, bound;
-    } table[] = {{"full", 8, 128}, {"narrow", 8, 127},   {"affine", 8, 255},
-                 {"binary", 1, 1}, {"zero_free", 4, 15}, {"affine", 2, 3}};
+    } table[] = {{"full", 8, 128},     {"narrow", 8, 127}, {"affine", 8, 255}, {"binary", 1, 1},
+                 {"zero_free", 4, 15}, {"affine", 2, 3},   {"pow2", 4, 64},    {"apot", 4, 10}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct fixture f = {0};
-        cr_assert_eq(ht_quantizer_bound(one(&f, table[i].grid, table[i].bits, "min_max", false)),
+        cr_assert_eq(ht_quantizer_bound(one(&f, table[i].grid, table[i].bits, "min_max", i > 5)),
                      table[i].bound);
         finish(&f);
     }
@@ -275,14 +292,20 @@ Test(quantizer, refusals)
         bool of_weights;
         const char *says;
     } table[] = {
-        {{"narow", "min_max", "ste", "nearest_even", 4, 0, 0.1, 0}, true, "narow"},
-        {{"narrow", "minmax", "ste", "nearest_even", 4, 0, 0.1, 0}, true, "minmax"},
-        {{"narrow", "min_max", "st", "nearest_even", 4, 0, 0.1, 0}, true, "st"},
-        {{"narrow", "min_max", "ste", "nearest", 4, 0, 0.1, 0}, true, "nearest"},
-        {{"narrow", "min_max", "ste", "nearest_even", 9, 0, 0.1, 0}, true, "9"},
-        {{"binary", "min_max", "ste", "floor", 1, 0, 0.1, 0}, true, "floor"},
-        {{"zero_free", "min_max", "ste", "floor", 3, 0, 0.1, 0}, false, "floor"},
-        {{"full", "min_max", "ste", "nearest_even", 8, 0, 0.1, 0}, true, "-128"},
+        {{"narow", "min_max", "ste", "nearest_even", 4, 0, .momentum = 0.1}, true, "narow"},
+        {{"narrow", "minmax", "ste", "nearest_even", 4, 0, .momentum = 0.1}, true, "minmax"},
+        {{"narrow", "min_max", "st", "nearest_even", 4, 0, .momentum = 0.1}, true, "st"},
+        {{"narrow", "min_max", "ste", "nearest", 4, 0, .momentum = 0.1}, true, "nearest"},
+        {{"narrow", "min_max", "ste", "nearest_even", 9, 0, .momentum = 0.1}, true, "9"},
+        {{"binary", "min_max", "ste", "floor", 1, 0, .momentum = 0.1}, true, "floor"},
+        {{"zero_free", "min_max", "ste", "floor", 3, 0, .momentum = 0.1}, false, "floor"},
+        {{"full", "min_max", "ste", "nearest_even", 8, 0, .momentum = 0.1}, true, "-128"},
+        {{"pow2", "min_max", "ste", "nearest_even", 4, 0, .momentum = 0.1}, false, "weights only"},
+        {{"pow2", "min_max", "ste", "floor", 4, 0, .momentum = 0.1}, true, "floor"},
+        {{"pow2", "kmeans", "ste", "nearest_even", 4, 0, .momentum = 0.1}, true, "kmeans"},
+        {{"ternary", "min_max", "ste", "nearest_even", 2, 0, .momentum = 0.1}, true, "min_max"},
+        {{"codebook", "twn", "ste", "nearest_even", 2, 0, .momentum = 0.1}, true, "twn"},
+        {{"codebook", "kmeans", "ste", "nearest_even", 2, 1, .momentum = 0.1}, true, "one table"},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct ht_quantizer q;
@@ -292,9 +315,9 @@ Test(quantizer, refusals)
         cr_assert_not_null(strstr(err.msg, table[i].says), "%s", err.msg);
     }
     cr_assert_null(ht_range_find("none"));
-    cr_assert_null(ht_estimator_find("none"));
+    cr_assert_null(ht_estimator_find("none", true));
     for (size_t i = 0; ht_range_at(i); i++)
         cr_assert_eq(ht_range_find(ht_range_at(i)->name), ht_range_at(i));
     for (size_t i = 0; ht_estimator_at(i); i++)
-        cr_assert_eq(ht_estimator_find(ht_estimator_at(i)->name), ht_estimator_at(i));
+        cr_assert_eq(ht_estimator_find(ht_estimator_at(i)->name, true), ht_estimator_at(i));
 }

@@ -18,6 +18,11 @@ static void pack_in_planes(const struct ht_kernel_weights *w, void *packed)
     ht_x86_pack(w, LANES, false, packed);
 }
 
+void ht_x86_dense_avx512vnni(const struct ht_kernel_dense *d)
+{
+    dense(d);
+}
+
 void ht_kernels_install_avx512vnni(struct ht_kernels *k)
 {
     k->isa = "avx512vnni";

@@ -1,7 +1,12 @@
+#define _GNU_SOURCE /* syscall */
 #include "kernels/x86/detect.h"
 
 #include <cpuid.h>
 #include <stdint.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 /* Bits of CPUID (Intel SDM, volume 2A) and of XCR0. */
 #define LEAF1_ECX_OSXSAVE         (1u << 27)
@@ -12,9 +17,12 @@
 #define LEAF7_EBX_AVX512VL        (1u << 31)
 #define LEAF7_ECX_AVX512VNNI      (1u << 11)
 #define LEAF7_ECX_AVX512VPOPCNTDQ (1u << 14)
+#define LEAF7_EDX_AMX_TILE        (1u << 24)
+#define LEAF7_EDX_AMX_INT8        (1u << 25)
 #define LEAF7_1_EAX_AVXVNNI       (1u << 4)
 #define XCR0_YMM                  0x06u
 #define XCR0_ZMM                  0xe6u
+#define XCR0_TILES                0x60000u
 
 struct registers {
     unsigned a, b, c, d;
@@ -59,4 +67,25 @@ bool ht_x86_has_avx512vnni(void)
 bool ht_x86_has_avx512vpopcntdq(void)
 {
     return (cpuid(7, 0).c & LEAF7_ECX_AVX512VPOPCNTDQ) != 0;
+}
+
+/* Linux saves tiles only for processes that have asked for it (Documentation/arch/x86/xstate.rst):
+ * a permission of the process, for all its threads, also those that run already, and for what it
+ * forks. Asking again is cheap. Refused when a thread's alternate signal stack is too small for
+ * them. */
+static bool may_use_tiles(void)
+{
+#if defined(__linux__)
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 }; /* <asm/prctl.h>, if new */
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+    return false;
+#endif
+}
+
+bool ht_x86_has_amx(void)
+{
+    const unsigned edx = LEAF7_EDX_AMX_TILE | LEAF7_EDX_AMX_INT8;
+    return ht_x86_has_avx512vnni() && (cpuid(7, 0).d & edx) == edx && saves(XCR0_TILES) &&
+           may_use_tiles();
 }

@@ -9,4 +9,6 @@ bool ht_x86_has_avxvnni(void);
 bool ht_x86_has_avx512vnni(void);      /* F, BW, VL and VNNI */
 bool ht_x86_has_avx512vpopcntdq(void); /* to be asked where those are */
 
+bool ht_x86_has_amx(void); /* what avx512vnni needs, AMX-TILE and AMX-INT8 */
+
 #endif

@@ -74,7 +74,7 @@ static void copy_activations(uint8_t *to, const uint8_t *a, size_t count, bool a
         to[i] = 0;
 }
 
-static bool needs_copy(const struct layer *l)
+HT_INLINE bool needs_copy(const struct layer *l)
 {
     return l->d->a_signed || l->k % 4;
 }

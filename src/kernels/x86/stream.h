@@ -166,6 +166,7 @@ static void lookup(const void *in, bool in_signed, size_t n, int lo, const int16
     }
 }
 
+#ifdef PEAK_DOT
 #define PEAK_SUMS 12 /* independent, more than latency x throughput */
 
 static uint64_t peak(uint64_t rounds)
@@ -185,5 +186,6 @@ static uint64_t peak(uint64_t rounds)
     }
     return rounds * PEAK_SUMS * PEAK_MACS;
 }
+#endif
 
 #endif
