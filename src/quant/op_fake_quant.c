@@ -254,9 +254,9 @@ static void row_units(const struct ht_quantizer *q, const struct ht_estimate *e,
 /* q of a row: as it is, or from bytes to the buffer. */
 static const ht_real *rounded_row(const struct ht_node *n, size_t at, ht_real *buffer)
 {
-    const uint8_t *levels = (const uint8_t *)ht_node_levels(n) + at;
     if (!n->as_bytes)
         return n->value + at;
+    const uint8_t *levels = (const uint8_t *)ht_node_levels(n) + at;
     for (size_t j = 0; j < n->cols; j++) {
         const int level = n->signed_levels ? (int)(int8_t)levels[j] : (int)levels[j];
         buffer[j] = (ht_real)(level - n->zero_point);

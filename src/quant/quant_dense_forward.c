@@ -367,20 +367,21 @@ static void requantize_rows(void *user, size_t part)
     const struct work *k = user;
     struct ht_node *n = k->n;
     const struct ht_quantizer *q = ht_qd_spec(n)->out;
-    const struct ht_estimate e = ht_quantizer_surrogate_estimate(q, 0);
-    const size_t end = ht_qd_end(part, HT_QD_ROWS, n->rows);
-    for (size_t b = part * HT_QD_ROWS; b < end; b++) {
-        const size_t at = b * n->cols;
-        ht_real *rounded = n->as_bytes ? k->value + at : n->value + at;
+    const size_t first = part * HT_QD_ROWS, end = ht_qd_end(part, HT_QD_ROWS, n->rows);
+    const size_t at = first * n->cols, size = (end - first) * n->cols;
+    ht_real *rounded = (n->as_bytes ? k->value : n->value) + at;
+    for (size_t b = first; b < end; b++)
         units_of_row(k, b);
-        if (k->run->mode != HT_MODE_SURROGATE)
-            ht_quantizer_round_units(q, (struct ht_place_in_run){k->run, at}, ht_qd_units(n) + at,
-                                     n->cols, rounded);
-        if (n->as_bytes)
-            to_bytes(rounded, n->cols, n->zero_point, (uint8_t *)ht_node_levels(n) + at);
-        else if (n->residual)
-            residual_of_row(k, b, &e);
+    if (k->run->mode != HT_MODE_SURROGATE)
+        ht_quantizer_round_units(q, (struct ht_place_in_run){k->run, at}, ht_qd_units(n) + at, size,
+                                 rounded);
+    if (n->as_bytes) {
+        to_bytes(rounded, size, n->zero_point, (uint8_t *)ht_node_levels(n) + at);
+        return;
     }
+    const struct ht_estimate e = ht_quantizer_surrogate_estimate(q, 0);
+    for (size_t b = first; n->residual && b < end; b++)
+        residual_of_row(k, b, &e);
 }
 
 HT_VECTORIZED static void real_rows(void *user, size_t part)

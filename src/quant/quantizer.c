@@ -300,9 +300,11 @@ struct ht_rounder ht_quantizer_rounder(const struct ht_quantizer *q, size_t chan
         }
         return table;
     }
-    struct ht_rounder r = {.lo = (ht_real)q->grid.lo - q->zero_point[channel],
-                           .hi = (ht_real)q->grid.hi - q->zero_point[channel],
-                           .kind = HT_ROUNDER_EVEN};
+    struct ht_rounder r; /* its table stays as it is: this is called for each row */
+    r.lo = (ht_real)q->grid.lo - q->zero_point[channel];
+    r.hi = (ht_real)q->grid.hi - q->zero_point[channel];
+    r.kind = HT_ROUNDER_EVEN;
+    r.n_thresholds = 0;
     if (q->grid.step == 2)
         r.kind = HT_ROUNDER_ODD;
     else if (q->rounding == HT_ROUND_FLOOR)
