@@ -20,12 +20,13 @@ struct ht_source_position {
 struct ht_quantizer_config {
     int bits;                         /* 1..8; weights also 32 = no quantization at all */
     char grid[HT_NAME_LENGTH];        /* names of ht_grid_names */
-    char range[HT_NAME_LENGTH];       /* min_max ema learned twn kmeans */
+    char range[HT_NAME_LENGTH];       /* min_max ema percentile kl mse octav learned twn kmeans */
     char estimator[HT_NAME_LENGTH];   /* ste clipped_ste lsq lsq_plus pact dorefa ewgs dsq */
     char granularity[HT_NAME_LENGTH]; /* tensor channel (weights only) */
     char rounding[HT_NAME_LENGTH];    /* nearest_even floor stochastic */
     char scale[HT_NAME_LENGTH];       /* real power_of_two */
     double momentum;                  /* ema: new = (1 - momentum) * old + momentum * batch */
+    double percentile;                /* range percentile */
     double delta;                     /* ewgs */
     double softness;                  /* dsq: its alpha */
     double clip_start, clip_decay;    /* pact: the first alpha, and its weight decay */
@@ -81,17 +82,20 @@ struct ht_experiment {
         bool given;      /* there is a quant map; else the network is float32 */
         int start_epoch; /* float training before this epoch (0 = quantized from the start) */
         int freeze_batchnorm_epochs; /* the last n epochs use frozen BN statistics */
-        double dampening;            /* of oscillating weights; 0 = off */
-        double freeze_threshold;     /* frequency from which a weight is frozen; 0 = off */
-        double freeze_momentum;      /* of that frequency's average */
-        bool track_flips;            /* report how many levels change */
+        int calibration_batches;     /* before the first quantized step; 0: none */
+        bool equalize, bias_correction;
+        double dampening;        /* of oscillating weights; 0 = off */
+        double freeze_threshold; /* frequency from which a weight is frozen; 0 = off */
+        double freeze_momentum;  /* of that frequency's average */
+        bool track_flips;        /* report how many levels change */
         struct ht_quantizer_config input, weights, activations, output; /* output.bits 32: float */
         struct ht_quant_override layers[HT_MAX_OVERRIDES];
         size_t n_layers;
         struct ht_source_position at;
     } quant;
     struct {
-        int epochs, batch;
+        int epochs; /* 0: the network of train.from as it is, calibrated */
+        int batch;
         char optimizer[HT_NAME_LENGTH]; /* sgd adam adamw */
         double learning_rate, momentum;
         bool nesterov;

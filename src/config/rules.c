@@ -367,9 +367,104 @@ static void inherit(const struct rules *s, struct ht_quantizer_config *q, uint32
         check_quantizer(s, q, use, true);
 }
 
+/* Where the value at this offset was written, else `otherwise`. */
+static struct ht_place written_at(const struct rules *s, const void *value,
+                                  struct ht_source_position otherwise)
+{
+    const size_t offset = (size_t)((const char *)value - (const char *)s->e);
+    const struct ht_tree_node *node = ht_reader_find(s->r, offset);
+    return node ? node->place : (struct ht_place){s->mode == HT_RULES_SET ? 1 : 0, otherwise};
+}
+
+/* A network that is trained is taken as it is, and quantized by what calibration finds. */
+static void check_no_training(const struct rules *s)
+{
+    const struct ht_experiment *e = s->e;
+    const struct ht_place place = written_at(s, &e->train.epochs, e->train.at);
+    const bool quantized = e->quant.given && e->quant.weights.bits != 32;
+    if (!e->train.from[0])
+        ht_diagnostics_add(s->r->d, place,
+                           "train.epochs 0 takes a network that is trained: train.from must say "
+                           "which");
+    else if (quantized && e->quant.calibration_batches == 0)
+        ht_diagnostics_add(s->r->d, place,
+                           "train.epochs 0 finds all ranges by calibration: "
+                           "quant.calibration_batches must be at least 1");
+}
+
+/* A network that was just initialized has no errors worth correcting; one in its float stage is
+ * still in the hands of the optimizer. */
+static void check_needs_trained(const struct rules *s, const bool *value, const char *name)
+{
+    const struct ht_experiment *e = s->e;
+    if (*value && (!e->train.from[0] || e->quant.start_epoch > 0))
+        ht_diagnostics_add(s->r->d, written_at(s, value, e->quant.at),
+                           "quant.%s is for a trained network that is quantized from the start: it "
+                           "needs train.from, and quant.start_epoch 0",
+                           name);
+}
+
+static void check_equalize(const struct rules *s)
+{
+    const struct ht_experiment *e = s->e;
+    const struct ht_place place = written_at(s, &e->quant.equalize, e->quant.at);
+    size_t last = 0, n = 0;
+    for (size_t i = 0; i < e->model.n_layers; i++)
+        if (is(e->model.layers[i].kind, "dense")) {
+            last = i;
+            n++;
+        }
+    if (n == 1)
+        ht_diagnostics_add(s->r->d, place, "quant.equalize needs two dense layers or more");
+    for (size_t i = 0; i < last; i++) {
+        const char *activation = activation_after(e, i);
+        if (is(e->model.layers[i].kind, "dense") && activation[0] && !is(activation, "relu") &&
+            !is(activation, "leaky_relu")) {
+            ht_diagnostics_add(s->r->d, place,
+                               "quant.equalize moves factors through activations, which %s does "
+                               "not let pass: only relu, leaky_relu or nothing between layers",
+                               activation);
+            return;
+        }
+    }
+}
+
+static void check_bias_correction(const struct rules *s)
+{
+    const struct ht_experiment *e = s->e;
+    const struct ht_place place = written_at(s, &e->quant.bias_correction, e->quant.at);
+    if (e->quant.calibration_batches == 0)
+        ht_diagnostics_add(s->r->d, place,
+                           "quant.bias_correction measures on the calibration batches: "
+                           "quant.calibration_batches must be at least 1");
+    for (size_t i = 0; i < e->model.n_layers; i++) {
+        const struct ht_layer_config *layer = &e->model.layers[i];
+        const bool normalized =
+            i + 1 < e->model.n_layers && is(e->model.layers[i + 1].kind, "batchnorm");
+        if (is(layer->kind, "dense") && !layer->bias && !normalized) {
+            ht_diagnostics_add(s->r->d, place, "quant.bias_correction: layer %s has no bias",
+                               layer->name);
+            return;
+        }
+    }
+}
+
+static void check_calibration(const struct rules *s)
+{
+    const struct ht_experiment *e = s->e;
+    check_needs_trained(s, &e->quant.equalize, "equalize");
+    check_needs_trained(s, &e->quant.bias_correction, "bias_correction");
+    if (e->quant.equalize)
+        check_equalize(s);
+    if (e->quant.bias_correction)
+        check_bias_correction(s);
+}
+
 void ht_rules_apply(struct ht_reader *r, struct ht_experiment *e, enum ht_rules_mode mode)
 {
     struct rules s = {r, e, mode};
+    if (e->train.epochs == 0)
+        check_no_training(&s);
     if (!e->quant.given)
         return;
     struct ht_quantizer_config *all[] = {[INPUT] = &e->quant.input,
@@ -388,6 +483,8 @@ void ht_rules_apply(struct ht_reader *r, struct ht_experiment *e, enum ht_rules_
         if (e->model.n_layers > 0)
             check_override_name(&s, entry);
     }
-    if (e->quant.weights.bits != 32)
-        check_relu(&s);
+    if (e->quant.weights.bits == 32)
+        return;
+    check_relu(&s);
+    check_calibration(&s);
 }

@@ -18,7 +18,8 @@ static const char *const inits[] = {"he", "xavier", "uniform", NULL};
 static const char *const grids[] = {"full", "narrow",         "affine", "binary",  "zero_free",
                                     "pow2", "pow2_zero_free", "apot",   "ternary", "codebook",
                                     NULL};
-static const char *const ranges[] = {"min_max", "ema", "learned", "twn", "kmeans", NULL};
+static const char *const ranges[] = {"min_max", "ema",     "percentile", "kl",     "mse",
+                                     "octav",   "learned", "twn",        "kmeans", NULL};
 static const char *const estimators[] = {"ste",    "clipped_ste", "lsq", "lsq_plus", "pact",
                                          "dorefa", "ewgs",        "dsq", NULL};
 static const char *const granularities[] = {"tensor", "channel", NULL};
@@ -123,12 +124,13 @@ static const struct ht_field quantizer_fields[] = {
                      .choices = grids,
                      .help = "which integer levels there are; with bits 1 the default is binary. "
                              "From pow2 on: weights only"},
-    [HT_ROW_RANGE] =
-        {.name = "range",
-         .type = HT_FIELD_CHOICE,
-         QUANTIZER(range),
-         .choices = ranges,
-         .help = "how the scale is found; twn and kmeans come with grids ternary and codebook"},
+    [HT_ROW_RANGE] = {.name = "range",
+                      .type = HT_FIELD_CHOICE,
+                      QUANTIZER(range),
+                      .choices = ranges,
+                      .help = "how the scale is found; twn and kmeans come with grids ternary and "
+                              "codebook. On weights kl and mse cost much more than a training "
+                              "step, but calibration needs them once"},
     [HT_ROW_ESTIMATOR] = {.name = "estimator",
                           .type = HT_FIELD_CHOICE,
                           QUANTIZER(estimator),
@@ -154,7 +156,17 @@ static const struct ht_field quantizer_fields[] = {
                          .max = 1,
                          .flags = HT_FIELD_OPEN_MIN,
                          .fallback = "0.01",
-                         .help = "range ema: weight of the newest batch"},
+                         .help = "running ranges (ema, and activations with percentile, kl, mse, "
+                                 "octav): weight of the newest batch"},
+    [HT_ROW_PERCENTILE] = {.name = "percentile",
+                           .type = HT_FIELD_DOUBLE,
+                           QUANTIZER(percentile),
+                           .min = 50,
+                           .max = 100,
+                           .flags = HT_FIELD_OPEN_MIN,
+                           .fallback = "99.99",
+                           .help = "range percentile: how much of a tensor stays inside; usual are "
+                                   "99.9, 99.99 and 99.999"},
     [HT_ROW_SCALE] = {.name = "scale",
                       .type = HT_FIELD_CHOICE,
                       QUANTIZER(scale),
@@ -222,6 +234,25 @@ static const struct ht_field quant_fields[] = {
      .max = 100000,
      .fallback = "0",
      .help = "the last n epochs use frozen batch normalization statistics"},
+    {.name = "calibration_batches",
+     .type = HT_FIELD_INT,
+     QUANT(calibration_batches),
+     .max = 100000,
+     .fallback = "0",
+     .help = "before the first quantized step, n batches of the training part (at most all of it) "
+             "go forward to find the ranges; 0: training finds them as it goes"},
+    {.name = "equalize",
+     .type = HT_FIELD_BOOL,
+     QUANT(equalize),
+     .fallback = "false",
+     .help = "cross-layer equalization of the network of train.from, before calibration; between "
+             "layers only relu, leaky_relu or nothing"},
+    {.name = "bias_correction",
+     .type = HT_FIELD_BOOL,
+     QUANT(bias_correction),
+     .fallback = "false",
+     .help = "takes the mean error of quantization, measured on the calibration batches, out of "
+             "the biases of the network of train.from"},
     {.name = "dampening",
      .type = HT_FIELD_DOUBLE,
      QUANT(dampening),
@@ -267,10 +298,11 @@ static const struct ht_field train_fields[] = {
     {.name = "epochs",
      .type = HT_FIELD_INT,
      AT(train.epochs),
-     .min = 1,
      .max = 100000,
      .fallback = "20",
-     .help = "passes over the training part"},
+     .help =
+         "passes over the training part; 0: none, the network of train.from is taken as it is and "
+         "quantized after calibration (post-training quantization)"},
     {.name = "batch",
      .type = HT_FIELD_INT,
      AT(train.batch),

@@ -16,6 +16,7 @@ enum ht_quantizer_row {
     HT_ROW_GRANULARITY,
     HT_ROW_ROUNDING,
     HT_ROW_MOMENTUM,
+    HT_ROW_PERCENTILE,
     HT_ROW_SCALE,
     HT_ROW_DELTA,
     HT_ROW_SOFTNESS,

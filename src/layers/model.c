@@ -219,7 +219,7 @@ void ht_model_initialize(struct ht_model *m, uint64_t seed)
 
 void ht_model_set_input_range(struct ht_model *m, const struct ht_range_stats *stats)
 {
-    m->input.range->observe(&m->input, 0, stats);
+    ht_range_set(&m->input, 0, stats);
     m->input.ready[0] = 1;
     ht_quantizer_refresh(&m->input, HT_MODE_TRAIN);
     m->input.fixed = true;
@@ -325,6 +325,10 @@ struct ht_node *ht_model_build(struct ht_model *m, struct ht_graph *g, struct ht
         struct ht_node *block_levels;
         if (!quantized) {
             x = float_block(&k, b, x);
+            if (levels) {
+                levels[i] = x;
+                ht_graph_keep(g, x);
+            }
             continue;
         }
         x = quantized_block(&k, b, x, input, &block_levels);

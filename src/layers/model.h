@@ -77,9 +77,9 @@ void ht_model_destroy(struct ht_model *m);
 /* Weights by each block's initializer, from counter-based random numbers. */
 void ht_model_initialize(struct ht_model *m, uint64_t seed);
 
-/* Adds the network to g from x [batch, inputs]; returns its real output [batch, outputs]. In the
- * quantized form it keeps each block's output readable: `levels` (NULL, or [n_blocks]) gets them.
- */
+/* Adds the network to g from x [batch, inputs]; returns its real output [batch, outputs]. It keeps
+ * each block's output readable if `levels` (NULL, or [n_blocks]) is to get them: the levels, or the
+ * values of the float form, behind dropout. */
 struct ht_node *ht_model_build(struct ht_model *m, struct ht_graph *g, struct ht_node *x,
                                bool quantized, struct ht_node **levels);
 

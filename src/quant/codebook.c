@@ -41,16 +41,17 @@ static bool move_to_means(ht_real *centroid, int n_centroids, const ht_real *x, 
 
 /* Linear initialization over [min, max]: large weights matter more, and it keeps levels for them
  * (sec. 3.2). */
-void ht_codebook_observe(struct ht_quantizer *q, size_t c, const ht_real *x, size_t n,
-                         const struct ht_range_stats *stats)
+void ht_codebook_observe(struct ht_quantizer *q, size_t c, const struct ht_range_sample *sample)
 {
+    const struct ht_range_stats *stats = &sample->stats;
     const int n_centroids = count_of(q);
     const ht_real step = (stats->max - stats->min) / (ht_real)(n_centroids - 1);
     q->min[c] = stats->min;
     q->max[c] = stats->max;
     for (int k = 0; k < n_centroids; k++)
         q->centroid[k] = stats->min + (ht_real)k * step;
-    for (int i = 0; i < MAX_ITERATIONS && move_to_means(q->centroid, n_centroids, x, n); i++)
+    for (int i = 0;
+         i < MAX_ITERATIONS && move_to_means(q->centroid, n_centroids, sample->x, sample->n); i++)
         continue;
 }
 

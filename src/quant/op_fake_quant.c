@@ -174,18 +174,37 @@ static bool is_fresh(const struct ht_node *n)
     return n->in[0]->params && a->fresh != 0 && a->fresh == n->in[0]->params->version;
 }
 
+/* The ranges that read all values cost more than the forward itself: once for each change of the
+ * weights is enough. */
+static bool observes(const struct ht_node *n, const struct ht_quantizer *q,
+                     const struct ht_run *run)
+{
+    const struct ht_params *params = n->in[0]->params;
+    const bool known = q->of_weights && q->range->current && q->range->of_values && params &&
+                       q->ready[0] != 0 && q->measured == params->version + 1;
+    return ht_quantizer_observes(q, run->mode) && !known;
+}
+
+static void note_measured(const struct ht_node *n, struct ht_quantizer *q)
+{
+    if (n->in[0]->params)
+        q->measured = n->in[0]->params->version + 1;
+}
+
 static void forward_bytes(struct ht_node *n, struct ht_quantizer *q, const struct ht_run *run)
 {
-    const bool observes = ht_quantizer_observes(q, run->mode), by_row = q->channels > 1;
-    struct job j = {n, q, run, observes && by_row};
-    if (observes && !by_row)
+    const bool measures = observes(n, q, run), by_row = q->channels > 1;
+    struct job j = {n, q, run, measures && by_row};
+    if (measures && !by_row)
         ht_quantizer_observe(q, n->in[0]->value, n->rows * n->cols);
     if (!j.observes)
         ht_quantizer_refresh(q, run->mode);
-    if (observes || !is_fresh(n))
+    if (measures || !is_fresh(n))
         ht_pool_run(run->pool, (n->rows + PART_ROWS - 1) / PART_ROWS, quantize_rows, &j);
-    if (observes)
-        q->ready[0] = 1;
+    if (measures && by_row)
+        ht_quantizer_observed(q);
+    if (measures)
+        note_measured(n, q);
     n->zero_point = (int)q->zero_point[0];
     for (size_t c = 0; c < q->channels; c++)
         n->scale[c] = q->effective[c];
@@ -205,8 +224,10 @@ static void forward(struct ht_node *n, const struct ht_run *run)
         forward_bytes(n, q, run);
         return;
     }
-    if (ht_quantizer_observes(q, run->mode))
+    if (observes(n, q, run)) {
         ht_quantizer_observe(q, x, length);
+        note_measured(n, q);
+    }
     ht_quantizer_refresh(q, run->mode);
     for (size_t c = 0; c < q->channels; c++) {
         const struct ht_place_in_run place = {run, c * length};

@@ -309,16 +309,18 @@ static void observe(const struct work *k)
     const struct ht_node *n = k->n;
     struct ht_quantizer *q = ht_qd_spec(n)->out;
     for_rows(k, measure_rows);
+    struct ht_range_sample sample = {.x = ht_qd_units(n), .n = n->rows * n->cols};
     struct ht_range_stats all = {k->stats[0], k->stats[1], k->stats[2]};
     for (size_t b = 1; b < n->rows; b++) {
         const ht_real *s = k->stats + 3 * b;
         const struct ht_range_stats row = {s[0], s[1], s[2]};
         ht_range_merge(&all, b * n->cols, &row, n->cols);
     }
-    q->range->observe(q, 0, &all);
+    sample.stats = all;
+    q->range->observe(q, 0, &sample);
     if (q->estimator->settle)
-        q->estimator->settle(q, 0, ht_qd_units(n), n->rows * n->cols);
-    q->ready[0] = 1;
+        q->estimator->settle(q, 0, sample.x, sample.n);
+    ht_quantizer_observed(q);
 }
 
 /* The clamped activation over the output scale. Folded: fl(value * multiplier), section 4; under

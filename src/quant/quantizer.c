@@ -6,6 +6,7 @@
 
 #include "base/rng.h"
 #include "base/vectorized.h"
+#include "quant/clip.h"
 #include "quant/tables.h"
 
 /* Tables are for weights, and two of them find their scale in a way of their own. */
@@ -16,7 +17,7 @@ static enum ht_status check_table(const struct ht_quantizer *q,
     if (!of_weights && q->grid.step == 0)
         return ht_fail(err, HT_ERR_CONFIG, "grid %s is for weights only", spec->grid);
     const char *own = ht_range_of_grid(spec->grid);
-    if (own ? strcmp(own, spec->range) != 0 : q->range->observe_values != NULL)
+    if (own ? strcmp(own, spec->range) != 0 : q->range->grid != NULL)
         return ht_fail(err, HT_ERR_CONFIG, "grid %s and range %s do not go together", spec->grid,
                        spec->range);
     if (q->grid.learned && spec->per_channel)
@@ -65,6 +66,7 @@ enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantiz
     q->power_of_two = spec->power_of_two;
     q->rounding = floor ? HT_ROUND_FLOOR : HT_ROUND_NEAREST_EVEN;
     q->momentum = (ht_real)spec->momentum;
+    q->percentile = spec->percentile != 0 ? spec->percentile : 99.99;
     q->clip_start = (ht_real)spec->clip_start;
     q->clip_decay = (ht_real)spec->clip_decay;
     q->parameter = estimator_parameter(q, spec);
@@ -93,10 +95,13 @@ void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_
     q->min_span = declare(state, prefix, "min", q->channels, 0, 0, 0);
     q->max_span = declare(state, prefix, "max", q->channels, 0, 0, 0);
     q->ready_span = declare(state, prefix, "ready", 1, 0, 0, 0);
+    const bool keeps_histogram = q->range->histogram && !q->of_weights;
     /* Those that only some quantizers have. */
     const bool ternary = strcmp(q->grid.name, "ternary") == 0;
     q->effective_span =
         declare(state, prefix, "effective", q->power_of_two ? 2 * q->channels : 0, 0, 1, 0);
+    q->histogram_span =
+        declare(state, prefix, "histogram", keeps_histogram ? HT_HISTOGRAM_SIZE : 0, 0, 0, 0);
     q->threshold_span = declare(state, prefix, "threshold", ternary ? q->channels : 0, 0, 0, 0);
     q->centroid_span = declare(params, prefix, "centroid",
                                q->grid.learned ? (size_t)1 << q->grid.bits : 0, 0, 0, 0);
@@ -120,6 +125,7 @@ void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
     q->threshold = span_value(state, q->threshold_span);
     q->centroid = span_value(params, q->centroid_span);
     q->offset = span_value(params, q->offset_span);
+    q->histogram = span_value(state, q->histogram_span);
 }
 
 bool ht_quantizer_has_offset(const struct ht_quantizer *q)
@@ -324,13 +330,14 @@ bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode)
         return false;
     if (q->of_weights && q->ready[0] == 0)
         return true;
-    if (q->range->learned)
-        return mode == HT_MODE_TRAIN && q->ready[0] == 0;
     if (q->grid.learned)
         return false;
-    /* These scales of weights belong to the weights as they are now, in every mode. */
-    return mode == HT_MODE_TRAIN || (q->of_weights && (strcmp(q->range->name, "min_max") == 0 ||
-                                                       strcmp(q->range->name, "twn") == 0));
+    if (q->calibrating) /* an estimator that settles on a start of its own does so once */
+        return q->of_weights ? q->range->current
+                             : q->ready[0] == 0 || !q->range->learned || !q->estimator->settle;
+    if (q->range->learned)
+        return mode == HT_MODE_TRAIN && q->ready[0] == 0;
+    return mode == HT_MODE_TRAIN || (q->of_weights && q->range->current);
 }
 
 int ht_quantizer_bound(const struct ht_quantizer *q)
@@ -345,20 +352,25 @@ int ht_quantizer_bound(const struct ht_quantizer *q)
 void ht_quantizer_observe_channel(struct ht_quantizer *q, size_t channel, const ht_real *x,
                                   size_t length)
 {
-    const struct ht_range_stats stats = ht_range_measure(x, length);
-    if (q->range->observe_values)
-        q->range->observe_values(q, channel, x, length, &stats);
-    else
-        q->range->observe(q, channel, &stats);
+    const struct ht_range_sample sample = {ht_range_measure(x, length), x, length};
+    q->range->observe(q, channel, &sample);
     if (q->estimator->settle)
         q->estimator->settle(q, channel, x, length);
+}
+
+void ht_quantizer_observed(struct ht_quantizer *q)
+{
+    if (q->calibrating)
+        q->ready[0]++;
+    else if (q->ready[0] == 0)
+        q->ready[0] = 1;
 }
 
 void ht_quantizer_observe(struct ht_quantizer *q, const ht_real *x, size_t length)
 {
     for (size_t c = 0; c < q->channels; c++)
         ht_quantizer_observe_channel(q, c, x + c * length, length);
-    q->ready[0] = 1;
+    ht_quantizer_observed(q);
 }
 
 ht_real ht_quantizer_reach(const struct ht_quantizer *q, size_t channel)

@@ -20,6 +20,7 @@ struct ht_quantizer_spec {
     int bits;
     bool per_channel;
     double momentum;
+    double percentile;             /* range percentile; 0: 99.99 */
     bool power_of_two;             /* scales: see struct ht_quantizer */
     double delta;                  /* ewgs */
     double softness;               /* dsq: its alpha */
@@ -33,6 +34,7 @@ struct ht_quantizer {
     enum ht_rounding rounding; /* in eval mode */
     bool stochastic;           /* in train mode up or down by chance */
     ht_real momentum;
+    double percentile;
     bool power_of_two; /* scales are restricted to powers of two: multipliers become shifts */
     ht_real parameter; /* of the estimator: struct ht_estimate */
     ht_real clip_start, clip_decay; /* pact */
@@ -40,14 +42,20 @@ struct ht_quantizer {
     bool of_weights;   /* weights are seen whole each time; activations batch by batch */
     size_t channels;   /* 1, or rows of the weights */
     bool fixed;        /* its range is known and no longer observed: a network's input */
+    /* While calibrating, eval mode observes, too, and running values are means of all batches. */
+    bool calibrating;
+    uint64_t measured; /* 1 + the version of the weights that the scale was measured of; 0: none */
     ht_real scale_gradient_factor; /* 0: the estimator's; tests of the bare derivative set 1 */
     /* Spans in the model's parameters (scale, when learned) and state (the others). */
     int scale_span, zero_point_span, min_span, max_span, ready_span;
     int effective_span, threshold_span, centroid_span; /* -1: none */
+    int histogram_span;                                /* -1: none */
     int offset_span;                                   /* parameter; -1: none */
     ht_real *scale, *zero_point; /* [channels] as found or learned; zero_point is whole */
     ht_real *min, *max;          /* [channels] seen so far */
-    ht_real *ready;              /* [1] 0 until the first observation */
+    ht_real *ready; /* [1] 0 until the first observation; calibration counts its batches */
+    ht_real
+        *histogram; /* [HT_HISTOGRAM_SIZE] of activations, for ranges that keep one; else NULL */
     /* [channels] the scale that quantizes: `scale` itself, or under power_of_two the power of two
      * next to it, and then [channels] of what that added. ht_quantizer_refresh keeps it. */
     ht_real *effective;
@@ -116,9 +124,11 @@ int ht_quantizer_bound(const struct ht_quantizer *q);
 
 /* Measures x [channels, length] and sets scale and zero point, whatever the mode. */
 void ht_quantizer_observe(struct ht_quantizer *q, const ht_real *x, size_t length);
-/* The same of one channel, x [length]; `ready` stays. */
+/* The same in two steps, for a caller that has the channels' samples one by one, in any order.
+ * ht_quantizer_refresh comes after both. */
 void ht_quantizer_observe_channel(struct ht_quantizer *q, size_t channel, const ht_real *x,
                                   size_t length);
+void ht_quantizer_observed(struct ht_quantizer *q);
 
 /* LSQ's Q_P, at least 1: the largest level - zero_point. An affine grid takes its larger side, so
  * that a range below 0 is the mirror image of one above. */

@@ -5,10 +5,9 @@
 #include "quant/quantizer.h"
 
 /* Their ranges, as range.h has them. */
-void ht_twn_observe(struct ht_quantizer *q, size_t channel, const ht_real *x, size_t n,
-                    const struct ht_range_stats *stats);
-void ht_codebook_observe(struct ht_quantizer *q, size_t channel, const ht_real *x, size_t n,
-                         const struct ht_range_stats *stats);
+void ht_twn_observe(struct ht_quantizer *q, size_t channel, const struct ht_range_sample *sample);
+void ht_codebook_observe(struct ht_quantizer *q, size_t channel,
+                         const struct ht_range_sample *sample);
 
 /* The scale that lets the largest centroid be level 127. */
 ht_real ht_codebook_scale(const struct ht_quantizer *q);

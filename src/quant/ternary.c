@@ -29,12 +29,12 @@ HT_VECTORIZED static void measure_above(const ht_real *x, size_t n, ht_real delt
     *count = (ht_real)total;
 }
 
-void ht_twn_observe(struct ht_quantizer *q, size_t c, const ht_real *x, size_t n,
-                    const struct ht_range_stats *stats)
+void ht_twn_observe(struct ht_quantizer *q, size_t c, const struct ht_range_sample *sample)
 {
+    const struct ht_range_stats *stats = &sample->stats;
     const ht_real delta = (ht_real)0.7 * stats->mean_abs;
     ht_real sum, count;
-    measure_above(x, n, delta, &sum, &count);
+    measure_above(sample->x, sample->n, delta, &sum, &count);
     q->min[c] = stats->min;
     q->max[c] = stats->max;
     q->threshold[c] = delta;

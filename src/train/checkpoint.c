@@ -237,6 +237,7 @@ enum ht_status ht_checkpoint_load_parameters(const char *path, struct ht_model *
     status = start_from(r, "parameters", &model->params, with_quantizers, path, err);
     if (status == HT_OK)
         status = start_from(r, "state", &model->state, with_quantizers, path, err);
+    model->params.version++;
     ht_container_close(r);
     return status;
 }

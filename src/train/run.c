@@ -306,7 +306,7 @@ static enum ht_status finish_run(struct ht_run_result *r, const struct ht_experi
     if (status != HT_OK)
         return status;
     /* Quantization that never started (start_epoch too late) leaves a float network. */
-    if (ht_experiment_quantized(e) && s->epoch > e->quant.start_epoch) {
+    if (ht_experiment_quantized(e) && (s->epoch > e->quant.start_epoch || e->train.epochs == 0)) {
         status = export_model(r, e, t, d, err);
     } else {
         struct ht_evaluation v;

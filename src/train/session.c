@@ -140,7 +140,8 @@ enum ht_status ht_session_from_checkpoint(struct ht_session *s, const char *path
     if (status == HT_OK)
         status = ht_checkpoint_progress(checkpoint, &state, err);
     if (status == HT_OK)
-        s->float_stage = state.epoch + (state.batch > 0) <= s->experiment->quant.start_epoch;
+        s->float_stage = s->experiment->train.epochs > 0 &&
+                         state.epoch + (state.batch > 0) <= s->experiment->quant.start_epoch;
     ht_free(text);
     if (status != HT_OK)
         ht_session_finish(s);

@@ -73,6 +73,7 @@ static struct ht_quantizer_spec quantizer_spec(const struct ht_quantizer_config 
                                   .bits = c->bits,
                                   .per_channel = strcmp(c->granularity, "channel") == 0,
                                   .momentum = c->momentum,
+                                  .percentile = c->percentile,
                                   .power_of_two = strcmp(c->scale, "power_of_two") == 0,
                                   .delta = c->delta,
                                   .softness = c->softness,
@@ -117,7 +118,8 @@ static void add_layer(struct ht_model_spec *spec, struct ht_block_spec *blocks,
 /* A quantization that never starts is surely not what was meant. */
 static enum ht_status check_stages(const struct ht_experiment *e, struct ht_error *err)
 {
-    if (!ht_experiment_quantized(e) || e->quant.start_epoch < e->train.epochs)
+    const bool only_quantized = e->train.epochs == 0 && e->quant.start_epoch == 0;
+    if (!ht_experiment_quantized(e) || e->quant.start_epoch < e->train.epochs || only_quantized)
         return HT_OK;
     return ht_fail(err, HT_ERR_CONFIG,
                    "%s:%d:%d: error: quant.start_epoch %d is not before the end of the training "
@@ -154,6 +156,28 @@ enum ht_status ht_setup_model(struct ht_model **ret, const struct ht_experiment 
     return status;
 }
 
+#define INPUT_BATCH ((size_t)256)
+
+/* For ranges that look at the values: the mean over batches of the whole training part. */
+static enum ht_status observe_input(struct ht_quantizer *q, const struct ht_dataset *d,
+                                    struct ht_error *err)
+{
+    ht_real *x = ht_calloc(INPUT_BATCH * d->features, sizeof *x);
+    if (!x)
+        return ht_fail_memory(err);
+    q->calibrating = true;
+    for (size_t i = 0; i < d->count[HT_TRAIN]; i += INPUT_BATCH) {
+        const size_t left = d->count[HT_TRAIN] - i, n = left < INPUT_BATCH ? left : INPUT_BATCH;
+        ht_dataset_features(d, &d->index[HT_TRAIN][i], n, NULL, 0, 0, x);
+        ht_quantizer_observe(q, x, n * d->features);
+    }
+    ht_quantizer_refresh(q, HT_MODE_TRAIN);
+    q->calibrating = false;
+    q->fixed = true;
+    ht_free(x);
+    return HT_OK;
+}
+
 enum ht_status ht_setup_input_range(struct ht_model *model, const struct ht_dataset *d,
                                     struct ht_error *err)
 {
@@ -165,6 +189,8 @@ enum ht_status ht_setup_input_range(struct ht_model *model, const struct ht_data
         ht_model_set_input_range(model, &all);
         return HT_OK;
     }
+    if (model->input.range->of_values)
+        return observe_input(&model->input, d, err);
     ht_real *x = ht_calloc(d->features, sizeof *x);
     if (!x)
         return ht_fail_memory(err);

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "config/config.h"
 #include "io/file.h"
+#include "layers/calibrate.h"
 #include "layers/oscillation.h"
 #include "tensor/blas.h"
 #include "train/evaluate.h"
@@ -399,6 +400,30 @@ static enum ht_status poll_stops(struct ht_trainer *t, const struct ht_train_hoo
     return status;
 }
 
+static size_t load_calibration(void *user, size_t index, ht_real *x)
+{
+    const struct ht_trainer *t = user;
+    const size_t batch = (size_t)t->e->train.batch, at = index * batch;
+    const size_t left = t->d->count[HT_TRAIN] - at, count = left < batch ? left : batch;
+    ht_dataset_features(t->d, t->order + at, count, NULL, 0, 0, x);
+    return count;
+}
+
+/* Before the first quantized step, on the batches of its epoch. */
+static enum ht_status calibrate(struct ht_trainer *t, struct ht_error *err)
+{
+    const struct ht_experiment *e = t->e;
+    const int64_t all = batches_per_epoch(t), wanted = e->quant.calibration_batches;
+    const struct ht_calibration_data data = {(size_t)(wanted < all ? wanted : all),
+                                             (size_t)e->train.batch, load_calibration, t};
+    enum ht_status status = e->quant.equalize ? ht_model_equalize(t->model, err) : HT_OK;
+    if (status == HT_OK && wanted > 0)
+        status = ht_model_calibrate(t->model, &data, err);
+    if (status == HT_OK && e->quant.bias_correction)
+        status = ht_model_correct_biases(t->model, &data, err);
+    return status;
+}
+
 static enum ht_status train_epoch(struct ht_trainer *t, const struct ht_train_hooks *hooks,
                                   struct clock *clock, struct ht_error *err)
 {
@@ -409,6 +434,10 @@ static enum ht_status train_epoch(struct ht_trainer *t, const struct ht_train_ho
     if (status != HT_OK)
         return status;
     ht_dataset_shuffle(t->d, t->e->seed, (uint64_t)t->state.epoch, t->order);
+    if (form == QUANTIZED && t->state.epoch == t->e->quant.start_epoch && t->state.batch == 0)
+        status = calibrate(t, err);
+    if (status != HT_OK)
+        return status;
     double before = now();
     while (t->state.batch < batches_per_epoch(t)) {
         status = train_batch(t, &t->train[form], err);
@@ -441,11 +470,36 @@ static bool finished(const struct ht_trainer *t)
            (patience > 0 && started && t->state.patience >= patience);
 }
 
+/* train.epochs 0: the network of train.from, calibrated if it is to be quantized. The result stands
+ * where that of the best epoch would. */
+static enum ht_status take_as_it_is(struct ht_trainer *t, struct ht_error *err)
+{
+    struct ht_progress_state *s = &t->state;
+    struct ht_evaluation v = {0};
+    const int form = form_of_epoch(t, 0);
+    enum ht_status status = need_networks(t, form, err);
+    if (status != HT_OK || s->has_best) /* resumed: it was done */
+        return status;
+    ht_dataset_shuffle(t->d, t->e->seed, 0, t->order);
+    if (form == QUANTIZED)
+        status = calibrate(t, err);
+    if (status == HT_OK && t->d->count[HT_VALIDATION] > 0)
+        ht_evaluate(&v, &t->evaluation[form], &t->objective, t->d, HT_VALIDATION);
+    if (status == HT_OK)
+        status = check_finite(t, err);
+    s->has_best = 1;
+    s->best_score = v.score;
+    s->best_loss = v.loss;
+    if (status == HT_OK)
+        status = ht_trainer_save_as(t, "best", err);
+    return status == HT_OK ? ht_trainer_save_last(t, err) : status;
+}
+
 enum ht_status ht_trainer_run(struct ht_trainer *t, const struct ht_train_hooks *hooks,
                               struct ht_error *err)
 {
     struct clock clock = {now(), now()};
-    enum ht_status status = HT_OK;
+    enum ht_status status = t->e->train.epochs == 0 ? take_as_it_is(t, err) : HT_OK;
     while (status == HT_OK && !finished(t))
         status = train_epoch(t, hooks, &clock, err);
     if (status == HT_OK) /* a resumed run that was complete has none yet */

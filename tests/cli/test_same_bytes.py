@@ -52,6 +52,14 @@ def _():
           "affine, range: min_max}}}}")
 
 
+@test("ranges that look at the values")
+def _():
+    for weights, activations in (("percentile", "kl"), ("mse", "percentile"), ("octav", "mse"),
+                                 ("kl", "octav")):
+        check("ranges", PLAIN, "{weights: {bits: 4, range: %s}, activations: {bits: 4, range: %s}, "
+              "layers: {last: {weights: {granularity: tensor}}}}" % (weights, activations))
+
+
 @test("learned scales behind tables, in one network with all of them")
 def _():
     check("learned", "[{dense: 30}, tanh, {dense: 20}, leaky_relu, {dense: 33}, sigmoid, {dense: 17}, "

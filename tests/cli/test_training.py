@@ -125,11 +125,91 @@ def _():
         contains(r.err, "train.from", missing)
 
 
+PTQ = ["train.from=runs/float", "train.epochs=0", "quant.calibration_batches=8"]
+
+
+@test("train.epochs 0 quantizes a float run: every range, no mismatch, close to the float network")
+def _():
+    float_score = json.loads(read("runs/float/result.json"))["score"]
+    for r in ("min_max", "ema", "percentile", "kl", "mse", "octav", "learned"):
+        lsq = ["quant.weights.estimator=lsq"] if r == "learned" else []
+        row = train("name=ptq", "quant.weights.range=" + r, "quant.activations.range=" + r, *lsq, *PTQ)
+        equal((row["epochs"], row["best_epoch"], row["train_seconds"]), (0, 0, 0), r)
+        assert row["outputs_compared"] > 0 and row["integer_score"] == row["score"], row
+        assert row["score"] > float_score - 0.1, (r, row["score"], float_score)
+        assert row["validation_score"] > 0.5, row
+    for more in (["quant.equalize=true"], ["quant.bias_correction=true"],
+                 ["quant.equalize=true", "quant.bias_correction=true",
+                  "quant.weights.granularity=tensor"],
+                 ["quant.calibration_batches=100000"], ["data.validation=0"],
+                 ["quant.weights.grid=codebook", "quant.weights.bits=4"],
+                 ["quant.weights.grid=ternary", "quant.weights.bits=2", "quant.bias_correction=true"],
+                 ["quant.weights.grid=pow2", "quant.weights.range=mse", "quant.weights.bits=4"],
+                 ["quant.weights.estimator=lsq_plus", "quant.activations.estimator=lsq_plus"],
+                 ["quant.activations.estimator=pact"], ["quant.weights.estimator=dorefa"],
+                 ["quant.%s.scale=power_of_two" % q for q in ("weights", "activations")] +
+                 ["quant.weights.range=mse", "quant.activations.range=mse",
+                  "quant.bias_correction=true"]):
+        train("name=ptq", *PTQ, *more)
+
+
+@test("a quantized run without training is a run: eval, inspect, export and --resume take it")
+def _():
+    row = train("name=ptq", *PTQ)
+    before = files_below("runs/ptq")
+    train("name=ptq", "--resume", *PTQ)
+    after = files_below("runs/ptq")
+    for name in before:
+        assert name == "environment.json" or before[name] == after[name], name
+    run("export", "runs/ptq", "--out", "ptq.h5")
+    equal(read("ptq.h5"), read("runs/ptq/model.h5"))
+    e = run("eval", "runs/ptq/model.h5", "-o", "json").json()[0]
+    equal(e["score"], row["score"])
+    contains(run("check", EXPERIMENT, *PTQ).err + run("check", EXPERIMENT, *PTQ).out, "valid")
+    train("name=again", "train.from=runs/ptq", "train.epochs=1", "quant.calibration_batches=0")
+
+
+@test("compare has post-training variants beside trained ones, all from one float run")
+def _():
+    experiment("both", "toy.yaml", LAYERS, train="{epochs: 1, batch: 16, from: runs/float}",
+               dataset="validation: 0.2", quant="{calibration_batches: 4}", more="""variants:
+  - {name: trained}
+  - {name: ptq, train: {epochs: 0}}
+  - {name: corrected, train: {epochs: 0}, quant: {bias_correction: true, equalize: true}}
+""")
+    rows = run("compare", "both.yaml", "-o", "json").json()
+    equal([r["name"] for r in rows], ["trained", "ptq", "corrected"])
+    for r in rows:
+        equal(r["mismatched_outputs"], 0, r["name"])
+    experiment("only", "toy.yaml", LAYERS, train="{epochs: 0, from: runs/float}",
+               dataset="validation: 0.2", quant="{calibration_batches: 4}", more="""variants:
+  - {name: w8}
+  - {name: w4, quant: {weights: {bits: 4}}}
+""")
+    for more in ([], ["--resume"]):
+        rows = run("compare", "only.yaml", "-o", "json", *more).json()
+        equal(len(rows), 2)
+        for r in rows:  # the baseline is the float run itself
+            equal(r["float_accuracy"]["mean"], json.loads(read("runs/float/result.json"))["score"])
+
+
+@test("calibration is a start for training, too, and only for its first step")
+def _():
+    train("name=start", "train.from=runs/float", "train.epochs=2", "quant.calibration_batches=8",
+          "quant.weights.bits=2", "quant.activations.bits=2", "quant.activations.range=octav")
+    calibrated = metrics("start")
+    train("name=start", "train.from=runs/float", "train.epochs=2", "quant.weights.bits=2",
+          "quant.activations.bits=2", "quant.activations.range=octav")
+    assert metrics("start") != calibrated
+    train("name=late", "quant.start_epoch=5", "quant.calibration_batches=8")
+    equal([m["quantized"] for m in metrics("late")], [False] * 5 + [True] * 3)
+
+
 @test("quant.freeze_batchnorm_epochs keeps the statistics of the last epochs")
 def _():
     def statistics(name):
         rows = run("inspect", "runs/%s/checkpoints/last.h5" % name, "-o", "json").json()
-        return {r["tensor"]: (r["min"], r["mean"], r["max"]) for r in rows
+        return {r["tensor"]: (r["min"], r, r["max"]) for r in rows
                 if "mean" in r["tensor"].split(".")[-1] or "var" in r["tensor"].split(".")[-1]}
     train("name=six", "train.epochs=6", "train.schedule=constant")
     train("name=frozen", "train.epochs=8", "train.schedule=constant",
@@ -173,6 +253,19 @@ def _():
         ["quant.activations.range=learned"], ["quant.activations.range=min_max"],
         ["quant.output.bits=8"], ["quant.output.bits=4", "quant.output.range=min_max"],
     ]
+    for name in ("percentile", "kl", "mse", "octav"):
+        for bits in (2, 4, 8):
+            settings += [["quant.weights.range=" + name, "quant.activations.range=" + name,
+                          "quant.weights.bits=%d" % bits, "quant.activations.bits=%d" % bits]]
+        settings += [["quant.weights.range=" + name, "quant.weights.granularity=tensor",
+                      "quant.weights.grid=affine", "quant.weights.bits=4"],
+                     ["quant.activations.range=" + name, "quant.activations.grid=narrow",
+                      "quant.input.range=" + name, "quant.output.bits=8",
+                      "quant.output.range=" + name],
+                     ["quant.weights.bits=1", "quant.weights.range=" + name],
+                     ["quant.weights.grid=apot", "quant.weights.bits=4", "quant.weights.range=" + name],
+                     ["quant.weights.scale=power_of_two", "quant.activations.scale=power_of_two",
+                      "quant.weights.range=" + name, "quant.activations.range=" + name]]
     tables = {"pow2": (2, 3, 4), "pow2_zero_free": (2, 3), "apot": (3, 4, 5), "ternary": (2,),
               "codebook": (1, 2, 3, 4)}
     for grid, widths in tables.items():

@@ -161,10 +161,10 @@ Test(config, each_error_has_its_place)
         {BASE "train: {momentum: <>-inf}\n",
          "train.momentum must be a finite number, found '-inf'"},
         /* ranges */
-        {BASE "train: {epochs: <>100001}\n", "train.epochs is 100001, out of range: 1..100000"},
-        {BASE "train: {epochs: <>-1}\n", "train.epochs is -1, out of range: 1..100000"},
+        {BASE "train: {epochs: <>100001}\n", "train.epochs is 100001, out of range: 0..100000"},
+        {BASE "train: {epochs: <>-1}\n", "train.epochs is -1, out of range: 0..100000"},
         {BASE "train: {epochs: <>99999999999999999999999}\n",
-         "train.epochs is 99999999999999999999999, out of range: 1..100000"},
+         "train.epochs is 99999999999999999999999, out of range: 0..100000"},
         {BASE "train: {batch: <>0}\n", "train.batch is 0, out of range: 1..65536"},
         {BASE "train: {learning_rate: <>0}\n",
          "train.learning_rate is 0, out of range: > 0 and <= 100"},
@@ -188,8 +188,8 @@ Test(config, each_error_has_its_place)
         {BASE "train: {optimizer: <>lbfgs}\n",
          "train.optimizer is 'lbfgs', not one of: sgd, adam, adamw"},
         {BASE "quant: {activations: {range: <>emma}}\n",
-         "quant.activations.range is 'emma', not one of: min_max, ema, learned, twn, kmeans (did "
-         "you mean "
+         "quant.activations.range is 'emma', not one of: min_max, ema, percentile, kl, mse, octav, "
+         "learned, twn, kmeans (did you mean "
          "'ema'?)"},
         {"name: <>a b\ndata: {name: iris}\nmodel: {layers: [{dense: 3}]}\n",
          "name is 'a b': only letters, digits and ._- are allowed"},
@@ -354,7 +354,7 @@ Test(config, bad_arguments)
         {"train.epoch=3", "unknown key 'epoch' in train (did you mean 'epochs'?)"},
         {"trian.epochs=3", "unknown key 'trian' (did you mean 'train'?)"},
         {"train.epochs=x", "train.epochs must be a whole number, found 'x'"},
-        {"train.epochs=-1", "train.epochs is -1, out of range: 1..100000"},
+        {"train.epochs=-1", "train.epochs is -1, out of range: 0..100000"},
         {"train=3", "train must be a map, found '3'"},
         {"train.epochs.x=3", "train.epochs must be a whole number, found a map"},
         {"model.layers=3",

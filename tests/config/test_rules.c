@@ -287,6 +287,67 @@ Test(quant, errors)
     }
 }
 
+/* Post-training quantization, and what is done to a network before it. */
+Test(quant, calibration)
+{
+    static const struct {
+        const char *layers, *rest, *message;
+    } cases[] = {
+        {"[{dense: 8}, relu, {dense: 3}]", "train: {epochs: <>0}\n",
+         "train.epochs 0 takes a network that is trained: train.from must say which"},
+        {"[{dense: 8}, relu, {dense: 3}]",
+         "quant: {calibration_batches: 8}\ntrain: {epochs: <>0}\n",
+         "train.epochs 0 takes a network that is trained: train.from must say which"},
+        {"[{dense: 8}, relu, {dense: 3}]", "quant: {}\ntrain: {epochs: <>0, from: runs/a}\n",
+         "train.epochs 0 finds all ranges by calibration: quant.calibration_batches must be at "
+         "least 1"},
+        {"[{dense: 8}, relu, {dense: 3}]", "quant: {equalize: <>true}\n",
+         "quant.equalize is for a trained network that is quantized from the start: it needs "
+         "train.from, and quant.start_epoch 0"},
+        {"[{dense: 8}, relu, {dense: 3}]",
+         "quant: {equalize: <>true, start_epoch: 2}\ntrain: {from: runs/a}\n",
+         "quant.equalize is for a trained network that is quantized from the start: it needs "
+         "train.from, and quant.start_epoch 0"},
+        {"[{dense: 8}, relu, {dense: 3}]",
+         "quant: {bias_correction: <>true, calibration_batches: 4}\n",
+         "quant.bias_correction is for a trained network that is quantized from the start: it "
+         "needs train.from, and quant.start_epoch 0"},
+        {"[{dense: 8}, relu, {dense: 3}]",
+         "quant: {bias_correction: <>true}\ntrain: {from: runs/a}\n",
+         "quant.bias_correction measures on the calibration batches: quant.calibration_batches "
+         "must be at least 1"},
+        {"[{dense: 8, bias: false, name: h}, relu, {dense: 3}]",
+         "quant: {bias_correction: <>true, calibration_batches: 4}\ntrain: {from: runs/a}\n",
+         "quant.bias_correction: layer h has no bias"},
+        {"[{dense: 8}, tanh, dropout, {dense: 3}]",
+         "quant: {equalize: <>true}\ntrain: {from: runs/a}\n",
+         "quant.equalize moves factors through activations, which tanh does not let pass: only "
+         "relu, leaky_relu or nothing between layers"},
+        {"[{dense: 3}]", "quant: {equalize: <>true}\ntrain: {from: runs/a}\n",
+         "quant.equalize needs two dense layers or more"},
+    };
+    char text[1024];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text, HEAD "model: {layers: %s}\n%s", cases[i].layers, cases[i].rest);
+        expect_at_mark(text, cases[i].message);
+    }
+    struct ht_config *c = load(
+        HEAD "model: {layers: [{dropout: 0.1}, {dense: 8, bias: false}, batchnorm, leaky_relu, "
+             "{dense: 4}, {dense: 3}]}\n"
+             "quant: {calibration_batches: 9, equalize: true, bias_correction: true, "
+             "activations: {range: percentile, percentile: 99.9}}\n"
+             "train: {epochs: 0, from: runs/a}\n",
+        NULL, 0);
+    const struct ht_experiment *e = ht_config_experiment(c);
+    cr_assert_eq(e->train.epochs, 0);
+    cr_assert_eq(e->quant.calibration_batches, 9);
+    cr_assert(e->quant.equalize && e->quant.bias_correction);
+    cr_assert_eq(e->quant.activations.percentile, 99.9);
+    cr_assert_eq(e->quant.weights.percentile, 99.99);
+    ht_config_destroy(c);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
 Test(quant, relu_on_symmetric_levels)
 {
     expect_at_mark(BASE "quant: {activations: {bits: 2, grid: <>zero_free}}\n",

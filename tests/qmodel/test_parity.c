@@ -38,7 +38,7 @@ static struct ht_quantizer_spec pick_quantizer(struct dice *d, int bits, bool we
 {
     struct ht_quantizer_spec q = {.bits = bits, .momentum = 0.3, .rounding = "nearest_even"};
     q.grid = pick_grid(d, bits, weights);
-    q.range = PICK(d, "min_max", "ema", "learned", "learned");
+    q.range = PICK(d, "min_max", "ema", "learned", "learned", "percentile", "kl", "mse", "octav");
     q.estimator = strcmp(q.range, "learned") == 0 ? PICK(d, "lsq", "lsq_plus", "ewgs", "dsq")
                                                   : PICK(d, "ste", "clipped_ste", "ewgs");
     q.delta = 0.1;

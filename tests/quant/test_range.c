@@ -14,9 +14,10 @@ static struct ht_quantizer *one(struct fixture *f, const char *grid, int bits, c
 
 static void see(struct ht_quantizer *q, float min, float max, float mean_abs)
 {
-    const struct ht_range_stats stats = {min, max, mean_abs};
-    q->range->observe(q, 0, &stats);
-    q->ready[0] = 1;
+    const float x[2] = {min, max};
+    const struct ht_range_sample sample = {{min, max, mean_abs}, x, 2};
+    q->range->observe(q, 0, &sample);
+    ht_quantizer_observed(q);
 }
 
 Test(range, measures_as_a_plain_loop_does)
@@ -145,8 +146,9 @@ Test(range, zero_is_exact_and_scales_have_a_minimum)
 {
     static const float ends[] = {0,     1e-40f, 1e-12f, 1e-9f, 1e-3f, 0.1f,
                                  0.77f, 1,      3.3f,   255,   1e6f,  1e20f};
-    static const char *const names[] = {"min_max", "ema", "learned"};
-    for (size_t r = 0; r < 3; r++)
+    static const char *const names[] = {"min_max", "ema", "learned", "percentile",
+                                        "kl",      "mse", "octav"};
+    for (size_t r = 0; r < 7; r++)
         for (size_t k = 0; k < N_GRIDS; k++)
             for (size_t i = 0; i < 12 * 12 * 3; i++) {
                 const int bits = grids[k].min_bits + (int)i % 3 % grids[k].max_bits;
@@ -198,6 +200,12 @@ Test(range, observes)
         {"learned", true, true, false, false, false},
         {"ema", false, true, true, false, false},
         {"min_max", false, true, true, false, false},
+        {"percentile", true, true, false, true, true},
+        {"percentile", false, true, false, false, true},
+        {"kl", true, true, false, true, true},
+        {"mse", true, true, false, true, true},
+        {"octav", true, true, false, true, true},
+        {"octav", false, true, false, false, true},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct fixture f = {0};

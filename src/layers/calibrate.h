@@ -1,0 +1,32 @@
+/* What happens to a trained float network before it is quantized: post-training quantization, or a
+ * better start for training on. */
+#ifndef HT_LAYERS_CALIBRATE_H
+#define HT_LAYERS_CALIBRATE_H
+
+#include "layers/model.h"
+
+/* Batches of the network's input. */
+struct ht_calibration_data {
+    size_t batches, max_rows;
+    /* Fills x [max_rows, inputs] with batch `index`; returns its rows, 1..max_rows. */
+    size_t (*load)(void *user, size_t index, ht_real *x);
+    void *user;
+};
+
+/* Cross-layer equalization (Nagel et al. 2019, arXiv 1906.04721, sec. 4.1): rescales the neurons
+ * between two layers so that their weights have equal ranges on both sides. The float network
+ * computes the same function in eval mode. HT_ERR_CONFIG unless all activations between layers are
+ * relu, leaky_relu or none. */
+enum ht_status ht_model_equalize(struct ht_model *m, struct ht_error *err);
+
+/* Finds all ranges from the batches: forward in eval mode, with quantizers that observe. */
+enum ht_status ht_model_calibrate(struct ht_model *m, const struct ht_calibration_data *data,
+                                  struct ht_error *err);
+
+/* Bias correction (the same, sec. 4.2, from data): takes the mean error that quantization gives
+ * each neuron's sum out of its bias, or of its running mean under batch normalization. Layer after
+ * layer, so that each sees the corrected ones before it. HT_ERR_CONFIG for a layer without both. */
+enum ht_status ht_model_correct_biases(struct ht_model *m, const struct ht_calibration_data *data,
+                                       struct ht_error *err);
+
+#endif
