@@ -6,6 +6,7 @@
 #include "data/dataset.h"
 #include "qmodel/qmodel.h"
 #include "report/human.h"
+#include "train/compare.h"
 #include "train/network.h"
 #include "train/run.h"
 #include "train/setup.h"
@@ -152,6 +153,8 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
         return status;
     const struct ht_experiment *e = ht_config_experiment(config);
     status = ht_cli_print_plan(cli, e, err);
+    if (status == HT_OK && e->n_variants)
+        status = ht_compare_check(config, err);
     if (status == HT_OK && e->n_variants)
         ht_cli_say(cli, "%zu variants for compare", e->n_variants);
     if (status == HT_OK)

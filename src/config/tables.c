@@ -422,7 +422,8 @@ static const struct ht_field train_fields[] = {
     {.name = "from",
      .type = HT_FIELD_TEXT,
      TEXT(train.from),
-     .help = "run folder or checkpoint whose parameters to start from"},
+     .help = "run folder or checkpoint whose parameters to start from; in compare also "
+             "`variant:NAME`: what that variant trained with the same seed"},
 };
 static const struct ht_field_table train_table = HT_FIELD_TABLE(train_fields);
 
