@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #define HT_MAX_LAYERS    128 /* entries of model.layers */
-#define HT_MAX_OVERRIDES 64  /* entries of quant.layers */
+#define HT_MAX_OVERRIDES 128 /* entries of quant.layers */
 #define HT_MAX_VARIANTS  64
 #define HT_MAX_ANOMALIES 32 /* entries of data.anomaly_classes */
 #define HT_NAME_LENGTH   64 /* longest name, with its NUL */

@@ -100,18 +100,22 @@ size_t ht_qmodel_class(const struct ht_qmodel *m, const float *y)
     return best;
 }
 
+size_t ht_qlayer_bytes(const struct ht_qlayer *l)
+{
+    size_t bytes = ht_packed_size(l->out * l->in, l->weights.grid.bits);
+    bytes += l->weights.channels * sizeof(float) + l->out * sizeof(int32_t);
+    if (l->weights.zero_point)
+        bytes += l->weights.channels * sizeof(int32_t);
+    if (l->weights.grid.learned)
+        bytes += (size_t)1 << l->weights.grid.bits;
+    return bytes;
+}
+
 size_t ht_qmodel_bytes(const struct ht_qmodel *m)
 {
     size_t bytes = 0;
-    for (size_t i = 0; i < m->n_layers; i++) {
-        const struct ht_qlayer *l = &m->layers[i];
-        bytes += ht_packed_size(l->out * l->in, l->weights.grid.bits);
-        bytes += l->weights.channels * sizeof(float) + l->out * sizeof(int32_t);
-        if (l->weights.zero_point)
-            bytes += l->weights.channels * sizeof(int32_t);
-        if (l->weights.grid.learned)
-            bytes += (size_t)1 << l->weights.grid.bits;
-    }
+    for (size_t i = 0; i < m->n_layers; i++)
+        bytes += ht_qlayer_bytes(&m->layers[i]);
     return bytes;
 }
 

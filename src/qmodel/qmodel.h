@@ -124,6 +124,7 @@ enum ht_status ht_qmodel_load(struct ht_qmodel **ret, const char *path, struct h
 
 /* Bytes of weights, biases and scales as stored, and of the same network in float32. */
 size_t ht_qmodel_bytes(const struct ht_qmodel *m);
+size_t ht_qlayer_bytes(const struct ht_qlayer *layer); /* of one layer */
 size_t ht_qmodel_float_bytes(const struct ht_qmodel *m);
 
 /* Packing of codes: element i of `bits` wide codes. */
