@@ -87,10 +87,10 @@ enum ht_status ht_mixed_quantize(const struct ht_mixed_analysis *a, const struct
 }
 
 enum ht_status ht_mixed_evaluate(const struct ht_mixed_analysis *a, struct ht_model *model,
-                                 bool quantized, struct ht_evaluation *ret, struct ht_error *err)
+                                 enum ht_form form, struct ht_evaluation *ret, struct ht_error *err)
 {
     struct ht_network n;
-    enum ht_status status = ht_network_init(&n, model, &a->objective, BATCH, quantized, false,
+    enum ht_status status = ht_network_init(&n, model, &a->objective, BATCH, form, false,
                                             ht_network_training_kernels(&a->kernels), err);
     if (status != HT_OK)
         return status;
@@ -106,7 +106,7 @@ enum ht_status ht_mixed_score(const struct ht_mixed_analysis *a, const struct ht
     enum ht_status status = ht_mixed_quantize(a, t, choice, &m, err);
     if (status != HT_OK)
         return status;
-    status = ht_mixed_evaluate(a, m, true, ret, err);
+    status = ht_mixed_evaluate(a, m, HT_FORM_QUANTIZED, ret, err);
     ht_model_destroy(m);
     return status;
 }
@@ -150,7 +150,7 @@ static enum ht_status measure_float(const struct ht_mixed_analysis *a, struct ht
         return status;
     status = ht_checkpoint_load_parameters(a->checkpoint, m, false, err);
     if (status == HT_OK)
-        status = ht_mixed_evaluate(a, m, false, &v, err);
+        status = ht_mixed_evaluate(a, m, HT_FORM_FLOAT, &v, err);
     if (status == HT_OK) {
         t->float_loss = v.loss;
         t->float_score = v.score;

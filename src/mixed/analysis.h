@@ -33,7 +33,8 @@ enum ht_status ht_mixed_quantize(const struct ht_mixed_analysis *a, const struct
                                  const size_t *choice, struct ht_model **ret, struct ht_error *err);
 /* Its loss and score over the validation part. */
 enum ht_status ht_mixed_evaluate(const struct ht_mixed_analysis *a, struct ht_model *model,
-                                 bool quantized, struct ht_evaluation *ret, struct ht_error *err);
+                                 enum ht_form form, struct ht_evaluation *ret,
+                                 struct ht_error *err);
 
 /* Both of the network with these widths. */
 enum ht_status ht_mixed_score(const struct ht_mixed_analysis *a, const struct ht_mixed_table *t,
