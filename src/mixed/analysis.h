@@ -16,16 +16,18 @@ struct ht_mixed_analysis {
     const struct ht_dataset *d;
     struct ht_objective objective;
     struct ht_kernels kernels;
-    uint32_t *order; /* [training samples] */
-    char checkpoint[HT_PATH_LENGTH + 64];
+    uint32_t *order;                      /* [training samples] */
+    char checkpoint[HT_PATH_LENGTH + 64]; /* empty: none, a network that is not trained */
     /* NULL, or told after each network. */
     void (*event)(void *user, size_t done, size_t of);
     void *user;
 };
 
-/* e and d are borrowed. HT_ERR_CONFIG without train.from, HT_ERR_DATA without a validation part. */
+/* e and d are borrowed. HT_ERR_CONFIG without train.from if a trained network is needed,
+ * HT_ERR_DATA without a validation part. */
 enum ht_status ht_mixed_analysis_init(struct ht_mixed_analysis *a, const struct ht_experiment *e,
-                                      const struct ht_dataset *d, struct ht_error *err);
+                                      const struct ht_dataset *d, bool needs_trained,
+                                      struct ht_error *err);
 void ht_mixed_analysis_finish(struct ht_mixed_analysis *a);
 
 /* The network with these widths, calibrated; choice NULL: with the experiment's. *ret is owned. */
