@@ -325,7 +325,11 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
         status = ht_cli_config(cli, &config, err);
     if (status != HT_OK)
         return status;
-    status = analyse(cli, &r, ht_config_experiment(config), err);
+    const struct ht_experiment *e = ht_config_experiment(config);
+    if (cli->values[OUT] && strcmp(cli->values[OUT], e->path) == 0)
+        status = ht_fail(err, HT_ERR_CONFIG, "--out: %s is the experiment itself", e->path);
+    else
+        status = analyse(cli, &r, e, err);
     if (status == HT_ERR_CONFIG)
         ht_cli_show_place(config, err);
     ht_config_destroy(config);

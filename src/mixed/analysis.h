@@ -51,9 +51,9 @@ enum ht_status ht_mixed_measure_bytes(const struct ht_mixed_analysis *a, struct 
 enum ht_status ht_mixed_measure(const struct ht_mixed_analysis *a, struct ht_mixed_table *t,
                                 struct ht_error *err);
 
-/* HAWQ-V2 (Dong et al. 2020, arXiv 1911.03852): Omega = Tr(H) / n * ||Q(W) - W||^2 for each layer's
- * weights, H the Hessian of the float network's loss by them, its trace from `samples` random
- * directions. HT_ERR_CONFIG when the table has slots of activations. */
+/* HAWQ-V2 (Dong et al. 2020, arXiv 1911.03852, eq. 2.11): Omega = Tr(H) / n * ||Q(W) - W||^2 for
+ * each layer's weights, H the Hessian of the float network's loss by them, its trace from `samples`
+ * random directions. HT_ERR_CONFIG when the table has slots of activations. */
 enum ht_status ht_mixed_hessian(const struct ht_mixed_analysis *a, struct ht_mixed_table *t,
                                 size_t samples, struct ht_error *err);
 

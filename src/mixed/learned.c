@@ -25,7 +25,8 @@ struct learner {
     struct ht_optimizer *weights_optimizer, *bits_optimizer;
     struct ht_schedule schedule;
     uint32_t *order;
-    double widest; /* cost of the widest network */
+    double *by_bits; /* [n_slots] derivatives of the last cost */
+    double widest;   /* cost of the widest network */
     int64_t step, steps;
 };
 
@@ -36,23 +37,24 @@ static double bits_of(const struct learner *l, int slot, int otherwise)
     return slot < 0 ? otherwise : (double)*ht_learned_bits_value(&l->bits[slot]);
 }
 
-/* Of real widths; and its derivative by each of them, added to by_bits [n_slots]. Bytes leave out
- * scales and biases, which no width changes. */
-static double cost(const struct learner *l, double *by_bits)
+/* Of real widths, with its derivatives by them. Bytes leave out scales and biases, which no width
+ * changes. */
+static double cost(struct learner *l)
 {
+    const bool bops = l->o->unit == HT_MIXED_BOPS;
     double sum = 0;
+    memset(l->by_bits, 0, l->t->n_slots * sizeof *l->by_bits);
     for (size_t i = 0; i < l->t->n_layers; i++) {
         const struct ht_mixed_layer *layer = &l->t->layers[i];
         const double w = bits_of(l, layer->weight_slot, layer->weight_bits);
         const double x = bits_of(l, layer->input_slot, layer->input_bits);
-        const bool bops = l->o->unit == HT_MIXED_BOPS;
         const double by_w = bops ? (double)layer->macs * x : (double)layer->parameters / 8;
         const double by_x = bops ? (double)layer->macs * w : 0;
         sum += by_w * w;
         if (layer->weight_slot >= 0)
-            by_bits[layer->weight_slot] += by_w;
+            l->by_bits[layer->weight_slot] += by_w;
         if (layer->input_slot >= 0)
-            by_bits[layer->input_slot] += by_x;
+            l->by_bits[layer->input_slot] += by_x;
     }
     return sum;
 }
@@ -69,10 +71,9 @@ static double budget_of(const struct learner *l)
 }
 
 /* Adds the penalty's gradient to that of the loss. */
-static void penalize(struct learner *l, double *by_bits)
+static void penalize(struct learner *l)
 {
-    memset(by_bits, 0, l->t->n_slots * sizeof *by_bits);
-    const double now = cost(l, by_bits);
+    const double now = cost(l);
     double strength = l->o->penalty / l->widest;
     if (l->o->budget) {
         const double over = (now - budget_of(l)) / l->widest;
@@ -80,7 +81,7 @@ static void penalize(struct learner *l, double *by_bits)
     }
     for (size_t i = 0; i < l->t->n_slots; i++) {
         const size_t at = l->params.spans[l->bits[i].bits_span].offset;
-        l->params.grad[at] += (ht_real)(strength * by_bits[i]);
+        l->params.grad[at] += (ht_real)(strength * l->by_bits[i]);
     }
 }
 
@@ -113,38 +114,43 @@ static void load_batch(struct learner *l, struct ht_network *n, int64_t epoch, s
                     e->seed, (uint64_t)epoch);
 }
 
-/* First clips: of the weights as they are, of activations from a batch through the float network,
- * with the statistics of that batch. */
-static enum ht_status start_clips(struct learner *l, struct ht_error *err)
+static void start_clips(struct learner *l, struct ht_node *const *outputs)
 {
-    const struct ht_run run = {.mode = HT_MODE_TRAIN, .seed = l->a->e->seed};
-    struct ht_network n = {0};
-    struct ht_node **levels = ht_calloc(l->model->n_blocks, sizeof *levels);
-    n.graph = ht_graph_create((size_t)l->a->e->train.batch);
-    enum ht_status status = levels && n.graph ? HT_OK : ht_fail_memory(err);
-    if (status == HT_OK) {
-        n.x = ht_graph_input(n.graph, l->model->inputs);
-        n.target = ht_graph_input(n.graph, l->a->objective.target_columns);
-        n.y = ht_model_build(l->model, n.graph, n.x, HT_FORM_FLOAT, levels);
-        n.loss = ht_objective_loss(&l->a->objective, n.graph, n.y, n.target);
-        status = ht_graph_plan(n.graph, n.loss, HT_PLAN_TRAINING, err);
-    }
-    if (status == HT_OK) {
-        load_batch(l, &n, 0, 0);
-        ht_graph_forward(n.graph, &run);
-    }
-    for (size_t i = 0; status == HT_OK && i < l->t->n_slots; i++) {
+    for (size_t i = 0; i < l->t->n_slots; i++) {
         const struct ht_mixed_slot *s = &l->t->slots[i];
         const struct ht_block *b = &l->model->blocks[s->layer];
-        const struct ht_node *y = levels[s->layer];
+        const struct ht_node *y = outputs[s->layer];
         const ht_real *w = l->model->params.value + l->model->params.spans[b->weight_span].offset;
         if (s->activations)
             ht_learned_bits_start(&l->bits[i], y->value, y->rows * y->cols);
         else
             ht_learned_bits_start(&l->bits[i], w, b->in * b->out / l->bits[i].channels);
     }
+}
+
+/* First clips of the weights as they are, and of activations from a batch through the float
+ * network, with the statistics of that batch. */
+static enum ht_status find_clips(struct learner *l, struct ht_error *err)
+{
+    const struct ht_run run = {.mode = HT_MODE_TRAIN, .seed = l->a->e->seed};
+    struct ht_network n = {.graph = ht_graph_create((size_t)l->a->e->train.batch)};
+    struct ht_node **outputs = ht_calloc(l->model->n_blocks, sizeof *outputs);
+    enum ht_status status = outputs && n.graph ? HT_OK : ht_fail_memory(err);
+    if (status == HT_OK) {
+        n.x = ht_graph_input(n.graph, l->model->inputs);
+        n.target = ht_graph_input(n.graph, l->a->objective.target_columns);
+        n.y = ht_model_build(l->model, n.graph, n.x, HT_FORM_FLOAT, outputs);
+        n.loss = ht_objective_loss(&l->a->objective, n.graph, n.y, n.target);
+        status = ht_graph_plan(n.graph, n.loss, HT_PLAN_TRAINING, err);
+    }
+    if (status == HT_OK) {
+        ht_dataset_shuffle(l->a->d, l->a->e->seed, 0, l->order);
+        load_batch(l, &n, 0, 0);
+        ht_graph_forward(n.graph, &run);
+        start_clips(l, outputs);
+    }
     ht_graph_destroy(n.graph);
-    ht_free(levels);
+    ht_free(outputs);
     return status;
 }
 
@@ -156,6 +162,21 @@ static enum ht_status make_optimizers(struct learner *l, struct ht_error *err)
         ht_setup_optimizer(&l->weights_optimizer, &l->schedule, l->a->e, &l->model->params, err);
     if (status == HT_OK)
         status = ht_optimizer_create(&l->bits_optimizer, &adam, &l->params, err);
+    return status;
+}
+
+static enum ht_status make_model(struct learner *l, struct ht_error *err)
+{
+    const struct ht_mixed_analysis *a = l->a;
+    enum ht_status status = ht_setup_model(&l->model, a->e, a->d->features, err);
+    if (status == HT_OK)
+        status = ht_setup_input_range(l->model, a->d, err);
+    if (status == HT_OK && a->checkpoint[0])
+        status = ht_checkpoint_load_parameters(a->checkpoint, l->model, false, err);
+    if (status == HT_OK)
+        status = declare(l, err);
+    if (status == HT_OK)
+        status = find_clips(l, err);
     return status;
 }
 
@@ -171,28 +192,17 @@ static enum ht_status start(struct learner *l, const struct ht_mixed_analysis *a
     l->steps = (int64_t)a->e->train.epochs * (int64_t)((n + batch - 1) / batch);
     l->order = ht_calloc(n, sizeof *l->order);
     l->bits = ht_calloc(t->n_slots, sizeof *l->bits);
-    enum ht_status status = l->order && l->bits ? HT_OK : ht_fail_memory(err);
+    l->by_bits = ht_calloc(t->n_slots, sizeof *l->by_bits);
+    enum ht_status status = l->order && l->bits && l->by_bits ? HT_OK : ht_fail_memory(err);
     if (status == HT_OK)
-        status = ht_setup_model(&l->model, a->e, a->d->features, err);
-    if (status == HT_OK)
-        status = ht_setup_input_range(l->model, a->d, err);
-    if (status == HT_OK && a->checkpoint[0])
-        status = ht_checkpoint_load_parameters(a->checkpoint, l->model, false, err);
-    if (status == HT_OK)
-        status = declare(l, err);
-    if (status == HT_OK) {
-        double *by_bits = ht_calloc(t->n_slots, sizeof *by_bits);
-        if (by_bits)
-            l->widest = cost(l, by_bits);
-        ht_free(by_bits);
-        ht_dataset_shuffle(a->d, a->e->seed, 0, l->order);
-        status = by_bits ? start_clips(l, err) : ht_fail_memory(err);
-    }
+        status = make_model(l, err);
     if (status == HT_OK)
         status = make_optimizers(l, err);
     if (status == HT_OK)
         status = ht_network_init(&l->network, l->model, &a->objective, batch, HT_FORM_SOFT, true,
                                  NULL, err);
+    if (status == HT_OK)
+        l->widest = cost(l);
     return status;
 }
 
@@ -205,6 +215,7 @@ static void finish(struct learner *l)
     ht_params_finish(&l->params);
     ht_model_destroy(l->model);
     ht_free(l->bits);
+    ht_free(l->by_bits);
     ht_free(l->order);
 }
 
@@ -219,8 +230,8 @@ static void keep_in_range(struct learner *l)
     }
 }
 
-static enum ht_status train_batch(struct learner *l, int64_t epoch, size_t batch, double *by_bits,
-                                  double *loss_sum, struct ht_error *err)
+static enum ht_status train_batch(struct learner *l, int64_t epoch, size_t batch, double *loss_sum,
+                                  struct ht_error *err)
 {
     const struct ht_experiment *e = l->a->e;
     const double batches = (double)l->steps / e->train.epochs;
@@ -240,7 +251,7 @@ static enum ht_status train_batch(struct learner *l, int64_t epoch, size_t batch
                        "smaller train.learning_rate",
                        (int)epoch + 1);
     ht_graph_backward(l->network.graph, &run);
-    penalize(l, by_bits);
+    penalize(l);
     ht_optimizer_step(l->weights_optimizer, rate, e->train.clip_norm, NULL);
     ht_optimizer_step(l->bits_optimizer, bits_step * rate / e->train.learning_rate, 0, NULL);
     keep_in_range(l);
@@ -253,36 +264,27 @@ static enum ht_status train(struct learner *l, struct ht_error *err)
 {
     const struct ht_experiment *e = l->a->e;
     const size_t batches = (size_t)(l->steps / e->train.epochs);
-    double *by_bits = ht_calloc(l->t->n_slots, sizeof *by_bits);
-    enum ht_status status = by_bits ? HT_OK : ht_fail_memory(err);
+    enum ht_status status = HT_OK;
     for (int epoch = 0; status == HT_OK && epoch < e->train.epochs; epoch++) {
         double loss = 0;
         ht_dataset_shuffle(l->a->d, e->seed, (uint64_t)epoch, l->order);
         for (size_t b = 0; status == HT_OK && b < batches; b++)
-            status = train_batch(l, epoch, b, by_bits, &loss, err);
+            status = train_batch(l, epoch, b, &loss, err);
         if (status == HT_OK && l->o->epoch)
-            l->o->epoch(l->o->user, epoch + 1, loss / (double)batches,
-                        cost(l, by_bits) / l->widest);
+            l->o->epoch(l->o->user, epoch + 1, loss / (double)batches, cost(l) / l->widest);
     }
-    ht_free(by_bits);
     return status;
 }
 
-static enum ht_status take_widths(struct learner *l, struct ht_mixed_table *t, double *learned,
-                                  struct ht_error *err)
+static void take_widths(struct learner *l, struct ht_mixed_table *t, double *learned)
 {
-    double *by_bits = ht_calloc(t->n_slots, sizeof *by_bits);
-    if (!by_bits)
-        return ht_fail_memory(err);
-    cost(l, by_bits);
+    cost(l);
     for (size_t i = 0; i < t->n_slots; i++) {
         learned[i] = (double)*ht_learned_bits_value(&l->bits[i]);
         for (size_t w = 0; w < t->n_widths; w++)
             ht_mixed_cell(t, i, w)->sensitivity =
-                by_bits[i] / l->widest * pow(4, learned[i] - t->widths[w]) / log(4);
+                l->by_bits[i] / l->widest * pow(4, learned[i] - t->widths[w]) / log(4);
     }
-    ht_free(by_bits);
-    return HT_OK;
 }
 
 enum ht_status ht_mixed_learn(const struct ht_mixed_analysis *a, struct ht_mixed_table *t,
@@ -300,7 +302,7 @@ enum ht_status ht_mixed_learn(const struct ht_mixed_analysis *a, struct ht_mixed
     if (status == HT_OK)
         ht_evaluate(ret, &l.network, &a->objective, a->d, HT_VALIDATION);
     if (status == HT_OK)
-        status = take_widths(&l, t, learned, err);
+        take_widths(&l, t, learned);
     finish(&l);
     return status;
 }

@@ -8,8 +8,8 @@ struct ht_mixed_learning {
     enum ht_mixed_unit unit; /* of the penalty */
     double penalty;          /* beta */
     /* 0: beta * cost / cost of the widest network is added to the loss, as HGQ does (Sun et al.
-     * 2024, arXiv 2405.00645, eq. 16); else beta * max(0, (cost - budget) / cost of the widest)^2,
-     * as Uhlich et al. 2020 do (arXiv 1905.11452, sec. 3). */
+     * 2024, arXiv 2405.00645); else beta * max(0, (cost - budget) / cost of the widest)^2, as
+     * Uhlich et al. 2020 do (arXiv 1905.11452). */
     uint64_t budget;
     /* NULL, or told after each epoch (from 1). */
     void (*epoch)(void *user, int epoch, double train_loss, double cost);

@@ -3,9 +3,11 @@
  *
  *     d = (1 + below) clip / (2^b - 2) for weights, / (2^b - 1) for activations, b = round(bits)
  *
- * clip and bits are parameters: Uhlich et al. 2020, arXiv 1905.11452, parametrization U2
- * (sec. 2.2), rounding straight through. dy/dbits = ln 2 (x - y) 2^b / (2^b - 2): but for the last
- * factor it is the surrogate gradient of HGQ (Sun et al. 2024, arXiv 2405.00645, sec. III). */
+ * clip and bits are parameters, rounding is straight through. So dy/dbits = dy/dd dd/dbits, which
+ * is ln 2 (x - y) 2^b / (2^b - 2): but for the last factor the surrogate gradient of HGQ (Sun et
+ * al. 2024, arXiv 2405.00645). Uhlich et al. 2020 (arXiv 1905.11452) derive the same for widths
+ * beside a range, and prefer to learn d and the range; here Adam takes out what they have against
+ * it, the different sizes of the gradients. */
 #ifndef HT_QUANT_LEARNED_BITS_H
 #define HT_QUANT_LEARNED_BITS_H
 

@@ -257,6 +257,7 @@ def _():
             (["--budget-bytes", "500", "--budget-bops", "9000"], 2, ["exclude"]),
             (["--budget-bytes", "500", "--order", "bops"], 2, ["exclude"]),
             (["--budget-bytes", "500", "--what", "both"], 2, ["no bytes"]),
+            (["--budget-bytes", "590", "--out", "base.yaml"], 2, ["--out", "itself"]),
             (["--samples", "3"], 2, ["hessian"]), (["--penalty", "3"], 2, ["learned"]),
             (["--method", "learned", "--penalty", "much"], 2, ["--penalty", "much"]),
             (["--method", "learned", "--penalty", "-1"], 2, ["--penalty"]),
