@@ -11,10 +11,11 @@ enum ht_status ht_cli_bits_cells(const struct ht_cli *cli, const struct ht_mixed
 /* The steps of ht_mixed_order. */
 enum ht_status ht_cli_bits_steps(const struct ht_cli *cli, const struct ht_mixed_table *t,
                                  const struct ht_mixed_step *steps, size_t n, struct ht_error *err);
-/* A row for each layer with the widths that were chosen, to stdout; or, with `comment`, as lines
- * of YAML comments into it. */
+/* A row for each layer with the widths that were chosen, and the real ones they stand for
+ * (learned [n_slots], or NULL), to stdout; or, with `comment`, as lines of YAML comments into it.
+ */
 enum ht_status ht_cli_bits_choice(const struct ht_cli *cli, const struct ht_mixed_table *t,
-                                  const size_t *choice, struct ht_text *comment,
-                                  struct ht_error *err);
+                                  const size_t *choice, const double *learned,
+                                  struct ht_text *comment, struct ht_error *err);
 
 #endif

@@ -143,12 +143,17 @@ static const struct ht_column choice_columns[] = {
     {.key = "macs", .title = "MACs", .kind = HT_COLUMN_INTEGER},
     {.key = "weight_bits", .title = "bits\nweights", .kind = HT_COLUMN_INTEGER},
     {.key = "input_bits", .title = "\ninput", .kind = HT_COLUMN_INTEGER},
+    {.key = "learned_weight_bits",
+     .title = "learned\nweights",
+     .kind = HT_COLUMN_REAL,
+     .digits = 2},
+    {.key = "learned_input_bits", .title = "\ninput", .kind = HT_COLUMN_REAL, .digits = 2},
     {.key = "bytes", .kind = HT_COLUMN_INTEGER},
     {.key = "bops", .title = "BOPs", .kind = HT_COLUMN_INTEGER},
 };
 
 static void add_layer(struct ht_table *out, const struct ht_mixed_table *t,
-                      const struct ht_mixed_layer *l, const size_t *choice)
+                      const struct ht_mixed_layer *l, const size_t *choice, const double *learned)
 {
     const int w = l->weight_slot < 0 ? l->weight_bits : t->widths[choice[l->weight_slot]];
     const int x = l->input_slot < 0 ? l->input_bits : t->widths[choice[l->input_slot]];
@@ -159,6 +164,10 @@ static void add_layer(struct ht_table *out, const struct ht_mixed_table *t,
     ht_table_set_integer(out, "macs", (int64_t)l->macs);
     ht_table_set_integer(out, "weight_bits", w);
     ht_table_set_integer(out, "input_bits", x);
+    if (learned && l->weight_slot >= 0)
+        ht_table_set_real(out, "learned_weight_bits", learned[l->weight_slot]);
+    if (learned && l->input_slot >= 0)
+        ht_table_set_real(out, "learned_input_bits", learned[l->input_slot]);
     ht_table_set_integer(out, "bytes", (int64_t)bytes);
     ht_table_set_integer(out, "bops", (int64_t)l->macs * w * x);
 }
@@ -173,16 +182,21 @@ static void comment_out(struct ht_text *to, const char *text)
 }
 
 enum ht_status ht_cli_bits_choice(const struct ht_cli *cli, const struct ht_mixed_table *t,
-                                  const size_t *choice, struct ht_text *comment,
-                                  struct ht_error *err)
+                                  const size_t *choice, const double *learned,
+                                  struct ht_text *comment, struct ht_error *err)
 {
     struct ht_table *out;
     struct ht_text text = {0};
-    enum ht_status status = ht_table_create(&out, choice_columns, N(choice_columns), err);
+    struct ht_column shown[N(choice_columns)];
+    memcpy(shown, choice_columns, sizeof shown);
+    for (size_t i = 0; i < N(shown); i++)
+        if (!learned && strncmp(shown[i].key, "learned", 7) == 0)
+            shown[i].flags = HT_COLUMN_MACHINE_ONLY;
+    enum ht_status status = ht_table_create(&out, shown, N(shown), err);
     if (status != HT_OK)
         return status;
     for (size_t i = 0; i < t->n_layers; i++)
-        add_layer(out, t, &t->layers[i], choice);
+        add_layer(out, t, &t->layers[i], choice, learned);
     if (comment) {
         status = ht_table_print(out, HT_OUTPUT_TABLE, NULL, &text, err);
         comment_out(comment, ht_text_str(&text));

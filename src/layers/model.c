@@ -6,6 +6,7 @@
 
 #include "autograd/op.h"
 #include "base/alloc.h"
+#include "quant/learned_bits.h"
 
 /* --- parameters --- */
 
@@ -265,9 +266,11 @@ static struct ht_node *activation(struct builder *k, const struct ht_block *b, s
     return ht_graph_add(k->g, b->activation->op, &leaky, 1, &x);
 }
 
-/* As the quantizer has it, but real: softly if its estimator is annealed. */
+/* As the quantizer has it, but real: softly if its estimator is annealed or its width learned. */
 static struct ht_node *soft_quant(struct builder *k, struct ht_node *x, struct ht_quantizer *q)
 {
+    if (q->learned_bits)
+        return ht_bits_quant(k->g, x, q->learned_bits);
     if (q->estimator->soft)
         return ht_soft_quant(k->g, x, q, &k->m->params);
     return ht_dequantize(k->g, ht_fake_quant(k->g, x, q, &k->m->params));

@@ -13,13 +13,14 @@
 #define BATCH 256
 
 enum ht_status ht_mixed_analysis_init(struct ht_mixed_analysis *a, const struct ht_experiment *e,
-                                      const struct ht_dataset *d, struct ht_error *err)
+                                      const struct ht_dataset *d, bool needs_trained,
+                                      struct ht_error *err)
 {
     memset(a, 0, sizeof *a);
     ht_blas_init();
     a->e = e;
     a->d = d;
-    if (!e->train.from[0])
+    if (!e->train.from[0] && needs_trained)
         return ht_fail(err, HT_ERR_CONFIG,
                        "train.from must say which trained network to look at: a run folder or a "
                        "checkpoint, such as train.from=runs/%s",
@@ -28,7 +29,9 @@ enum ht_status ht_mixed_analysis_init(struct ht_mixed_analysis *a, const struct 
         return ht_fail(err, HT_ERR_DATA,
                        "widths are compared on the validation part, and there is none: "
                        "data.validation is 0");
-    enum ht_status status = ht_checkpoint_find(e->train.from, a->checkpoint, err);
+    enum ht_status status = HT_OK;
+    if (e->train.from[0])
+        status = ht_checkpoint_find(e->train.from, a->checkpoint, err);
     if (status != HT_OK)
         return ht_error_prefix(err, status, "train.from");
     status = ht_run_kernels(&a->kernels, err);
@@ -56,7 +59,7 @@ static enum ht_status prepare(const struct ht_mixed_analysis *a, const struct ht
     enum ht_status status = ht_setup_model(&m, e, a->d->features, err);
     if (status == HT_OK)
         status = ht_setup_input_range(m, a->d, err);
-    if (status == HT_OK) {
+    if (status == HT_OK && a->checkpoint[0]) {
         status = ht_checkpoint_load_parameters(a->checkpoint, m, false, err);
         if (status != HT_OK)
             ht_error_prefix(err, status, "train.from");
@@ -87,10 +90,10 @@ enum ht_status ht_mixed_quantize(const struct ht_mixed_analysis *a, const struct
 }
 
 enum ht_status ht_mixed_evaluate(const struct ht_mixed_analysis *a, struct ht_model *model,
-                                 bool quantized, struct ht_evaluation *ret, struct ht_error *err)
+                                 enum ht_form form, struct ht_evaluation *ret, struct ht_error *err)
 {
     struct ht_network n;
-    enum ht_status status = ht_network_init(&n, model, &a->objective, BATCH, quantized, false,
+    enum ht_status status = ht_network_init(&n, model, &a->objective, BATCH, form, false,
                                             ht_network_training_kernels(&a->kernels), err);
     if (status != HT_OK)
         return status;
@@ -106,7 +109,7 @@ enum ht_status ht_mixed_score(const struct ht_mixed_analysis *a, const struct ht
     enum ht_status status = ht_mixed_quantize(a, t, choice, &m, err);
     if (status != HT_OK)
         return status;
-    status = ht_mixed_evaluate(a, m, true, ret, err);
+    status = ht_mixed_evaluate(a, m, HT_FORM_QUANTIZED, ret, err);
     ht_model_destroy(m);
     return status;
 }
@@ -150,7 +153,7 @@ static enum ht_status measure_float(const struct ht_mixed_analysis *a, struct ht
         return status;
     status = ht_checkpoint_load_parameters(a->checkpoint, m, false, err);
     if (status == HT_OK)
-        status = ht_mixed_evaluate(a, m, false, &v, err);
+        status = ht_mixed_evaluate(a, m, HT_FORM_FLOAT, &v, err);
     if (status == HT_OK) {
         t->float_loss = v.loss;
         t->float_score = v.score;

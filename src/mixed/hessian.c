@@ -49,8 +49,8 @@ static enum ht_status make_source(struct source *s, const struct ht_mixed_analys
     if (status == HT_OK && e->quant.equalize)
         status = ht_model_equalize(s->model, err);
     if (status == HT_OK)
-        status =
-            ht_network_init(&s->network, s->model, &a->objective, BATCH, false, true, NULL, err);
+        status = ht_network_init(&s->network, s->model, &a->objective, BATCH, HT_FORM_FLOAT, true,
+                                 NULL, err);
     ht_free(e);
     return status;
 }

@@ -55,8 +55,8 @@ void ht_mixed_table_destroy(struct ht_mixed_table *t);
 struct ht_mixed_cell *ht_mixed_cell(const struct ht_mixed_table *t, size_t slot, size_t width);
 
 /* Bytes, and bit operations, of the network with slot i at widths[choice[i]]; choice[n_slots].
- * Bit operations of a layer: MACs * bits of weights * bits of its input (van Baalen et al. 2020,
- * arXiv 2005.07093, sec. 4.1, after Baskin et al. 2018, arXiv 1804.10969). */
+ * Bit operations of a layer: MACs * bits of weights * bits of its input, as van Baalen et al. 2020
+ * count them (arXiv 2005.07093); Baskin et al. 2018 (arXiv 1804.10969) add those of the sums. */
 uint64_t ht_mixed_bytes(const struct ht_mixed_table *t, const size_t *choice);
 uint64_t ht_mixed_bops(const struct ht_mixed_table *t, const size_t *choice);
 double ht_mixed_sensitivity(const struct ht_mixed_table *t, const size_t *choice);

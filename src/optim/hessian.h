@@ -20,7 +20,7 @@ struct ht_trace {
 };
 
 /* Hutchinson's estimate (1990) of the trace of the block of H that belongs to one span: the mean of
- * v' H v over random v of +-1, as in HAWQ-V2 (Dong et al. 2020, arXiv 1911.03852, eq. 4). H v are
+ * v' H v over random v of +-1, as in HAWQ-V2 (Dong et al. 2020, arXiv 1911.03852). H v are
  * central differences of gradients, (g(w + h v) - g(w - h v)) / 2h. The values are put back. */
 enum ht_status ht_hessian_trace(struct ht_trace *ret, struct ht_params *params, int span,
                                 const struct ht_trace_options *options, struct ht_error *err);

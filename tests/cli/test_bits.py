@@ -197,6 +197,48 @@ def _():
     assert rows("--method", "hessian", "--samples", "200", "seed=2") != r
 
 
+def learned(*more):
+    return run("bits", EXPERIMENT, "--method", "learned", "-o", "json", *more).json()
+
+
+@test("method learned: widths fall with the penalty, from 8 bits to 2")
+def _():
+    sums = []
+    for penalty in ("0.001", "0.1", "100"):
+        r = learned("--penalty", penalty)
+        for x in r:
+            assert 2 <= x["learned_weight_bits"] <= 8, x
+            assert abs(x["learned_weight_bits"] - x["weight_bits"]) <= 0.5, x
+            equal(x["learned_input_bits"], None)
+        sums.append(sum(x["bytes"] for x in r))
+    assert sums[0] > sums[1] > sums[2], sums
+    equal([x["weight_bits"] for x in r], [2, 2, 2])
+    equal(learned(), learned("--penalty", "0.1"), "the same again, and 0.1 is the default")
+    assert {x["weight_bits"] for x in learned("--widths", "6,2")} <= {6, 2}
+
+
+@test("method learned keeps a budget, of both widths, too; what it prints trains")
+def _():
+    for budget in (490, 540, 700):
+        assert sum(x["bytes"] for x in learned("--budget-bytes", budget)) <= budget
+    r = learned("--what", "both", "--budget-bops", "9000", "--out", "learned.yaml")
+    assert sum(x["bops"] for x in r) <= 9000, r
+    equal([x["learned_input_bits"] is None for x in r], [True, False, False])
+    table = run("check", "learned.yaml", "-o", "json").json()
+    equal([x["weight_bits"] for x in table], [x["weight_bits"] for x in r])
+    equal([x["output_bits"] for x in table[:-1]], [x["input_bits"] for x in r[1:]])
+    contains(read("learned.yaml").decode(), "# Widths by halftone bits", "learned")
+    run("train", "learned.yaml", "name=learned")
+
+
+@test("the same numbers with every instruction set and number of threads")
+def _():
+    for more in ([FROM], [FROM, "--method", "hessian"], ["--method", "learned", "--what", "both"]):
+        r = run("bits", EXPERIMENT, "-o", "json", *more).out
+        equal(run("bits", EXPERIMENT, "-o", "json", *more,
+                  env={"HALFTONE_ISA": "c", "HALFTONE_THREADS": "1"}).out, r)
+
+
 @test("what it cannot do is told in words, and nothing is printed")
 def _():
     for args, code, words in (
@@ -215,7 +257,15 @@ def _():
             (["--budget-bytes", "500", "--budget-bops", "9000"], 2, ["exclude"]),
             (["--budget-bytes", "500", "--order", "bops"], 2, ["exclude"]),
             (["--budget-bytes", "500", "--what", "both"], 2, ["no bytes"]),
-            (["--samples", "3"], 2, ["hessian"]),
+            (["--budget-bytes", "590", "--out", "base.yaml"], 2, ["--out", "itself"]),
+            (["--samples", "3"], 2, ["hessian"]), (["--penalty", "3"], 2, ["learned"]),
+            (["--method", "learned", "--penalty", "much"], 2, ["--penalty", "much"]),
+            (["--method", "learned", "--penalty", "-1"], 2, ["--penalty"]),
+            (["--method", "learned", "--penalty", "nan"], 2, ["--penalty"]),
+            (["--method", "learned", "--order", "bops"], 2, ["--order"]),
+            (["--method", "learned", "--widths", "2,1"], 2, ["2 bits or more"]),
+            (["--method", "learned", "train.epochs=0", "quant.calibration_batches=4"], 2,
+             ["train.epochs"]),
             (["--method", "hessian", "--what", "activations"], 2, ["measured"]),
             (["--what", "activations", "--widths", "8,1"], 2, ["activations of one", "binary"]),
             (["quant=null"], 2, ["float32"]), (["data.validation=0"], 3, ["validation"]),
@@ -225,7 +275,7 @@ def _():
         r = bits(*args, code=code)
         contains(r.err, *words)
         equal(r.out, "", " ".join(args))
-    contains(run("bits", EXPERIMENT, code=2).err, "train.from")
+    contains(run("bits", EXPERIMENT, code=2).err, "train.from", "runs/base")
     run("bits", code=2)
 
 
@@ -252,6 +302,10 @@ def _():
     contains(run("bits", e, "train.from=runs/line-float").out, "dense1")
     run("bits", e, "train.from=runs/line-float", "--budget-bytes", "60", code=2)
     run("bits", e, "train.from=runs/line-float", "--budget-bytes", "90")
+    r = run("bits", e, "--method", "learned", "train.optimizer=sgd", "train.learning_rate=100",
+            code=6)
+    contains(r.err, "diverged", "train.learning_rate")
+    equal(r.out, "")
 
 
 main()

@@ -81,8 +81,8 @@ Test(hessian, a_dense_one_on_average_with_its_standard_error)
     const struct ht_trace_options o = {
         .gradient = quadratic_gradient, .user = &q, .samples = 4000, .seed = 3};
     ASSERT_OK(ht_hessian_trace(&trace, &q.params, q.first, &o, &err), err);
-    /* The variance of v' A v for signs v: 4 times the squares above the diagonal (Avron and Toledo
-     * 2011, lemma 1). */
+    /* The variance of v' A v for signs v: 4 times the squares on one side of the diagonal (Avron
+     * and Toledo 2011). */
     for (size_t i = 0; i < N; i++)
         for (size_t j = 0; j < i; j++)
             square += 4 * q.a[i][j] * q.a[i][j];

@@ -2,6 +2,7 @@
  * (docs/numerics.md, 9). The list is ops.inc, and an op without a case here does not link. */
 #include "gradcheck.h"
 
+#include "quant/learned_bits.h"
 #include "quant/quant_dense.h"
 #include "quant/quantizer.h"
 
@@ -229,6 +230,39 @@ void gradcheck_dequantize(void)
 {
     for (size_t g = 0; g < N_GRIDS; g++)
         check_one(make_quantizer(g, "learned", "lsq", false, false, ROWS), true, 0.9, NULL);
+}
+
+/* --- bits_quant --- */
+
+static struct ht_node *build_bits(struct ht_graph *g, const struct ht_params *p, void *user)
+{
+    return test_weigh(g, ht_bits_quant(g, ht_graph_param(g, p, 0), user));
+}
+
+/* Values on both sides of both ends, none near them. */
+void gradcheck_bits_quant(void)
+{
+    static const double widths[] = {2, 2.3, 3.4, 5.7, 8};
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
+        for (int kind = 0; kind < 4; kind++) {
+            const bool of_weights = kind < 2;
+            const size_t channels = kind == 1 ? ROWS : 1;
+            struct ht_params params = {0};
+            struct ht_learned_bits l;
+            struct ht_error err = {0};
+            ht_params_declare(&params, "x", ROWS, COLS, 0, 0, 0);
+            ht_learned_bits_declare(&l, &params, "x", of_weights, channels, widths[w], 2);
+            ASSERT_OK(ht_params_allocate(&params, true, &err), err);
+            if (kind == 3)
+                l.below = 0.3; /* as behind leaky_relu or gelu */
+            for (size_t c = 0; c < channels; c++)
+                ht_learned_bits_clip(&l)[c] = 0.8;
+            const double kinks[] = {0.8, -0.8, 0, -0.24};
+            test_fill(params.value, ROWS * COLS, 3 + w, -1.2, 1.2, kinks, 4, 0.02);
+            struct gradcheck c = {.build = build_bits, .user = &l, .params = &params};
+            gradcheck_assert(&c, of_weights ? "weights" : "activations");
+            ht_params_finish(&params);
+        }
 }
 
 /* --- soft_quant --- */
