@@ -1,6 +1,6 @@
 // Runs exported networks in ONNX Runtime and compares what they give bit for bit.
 //
-// usage: node onnxruntime.js FOLDER
+// usage: node onnxruntime.js FOLDER [LEVELS [BATCHES]]
 // FOLDER has files NAME.onnx, NAME.in.f32 or NAME.in.u8 (rows of features) and NAME.out.f32 (the
 // outputs that must come, or NAME.near.f32: that must come but for rounding). Prints a JSON object a
 // line for each network, optimization and batch size, and writes what the optimization made of the
@@ -12,9 +12,9 @@ const fs = require('node:fs');
 const path = require('node:path');
 const ort = require('onnxruntime-node');
 
-const BATCHES = [1, 64];
-const LEVELS = ['disabled', 'all'];
 const folder = process.argv[2];
+const LEVELS = (process.argv[3] || 'disabled,all').split(',');
+const BATCHES = (process.argv[4] || '1,64').split(',').map(Number);
 
 function read(name, kind) {
   const file = path.join(folder, name);

@@ -1,9 +1,10 @@
 /* Random networks as ONNX files, with inputs and the outputs that must come:
  *
- *     write-random FOLDER FIRST COUNT onnx|qonnx|float
+ *     write-random FOLDER FIRST COUNT onnx|qonnx|float|wide
  *
- * onnx, qonnx: the integer models of tests/qmodel/random_model.h, run by the C reference; float:
- * float32 networks, run by the graph that training evaluates. For each seed the files NAME.onnx,
+ * onnx, qonnx: the integer models of tests/qmodel/random_model.h, run by the C reference; wide:
+ * layers whose products are as large as they can be; float: float32 networks, run by the graph that
+ * training evaluates. For each seed the files NAME.onnx,
  * NAME.in.f32 (or .u8), NAME.out.f32 (float, qonnx: .near.f32) and NAME.json. */
 #include "qmodel/random_model.h"
 
@@ -70,20 +71,41 @@ static float *reference(const struct ht_qmodel *m, const float *raw)
     return y;
 }
 
-/* Some sums are made too large for float32, and some weights as large as they can be: pairs of
- * products then leave int16, which some processors add them in. */
+/* Sums that are too large for float32 in some seeds. */
 static void make_large(struct ht_qmodel *m, uint64_t seed)
 {
-    struct ht_qlayer *l = &m->layers[seed % m->n_layers];
-    const struct ht_grid *g = &l->weights.grid;
     if (seed % 5 == 3)
-        l->bias[0] = (1 << 24) + 3;
-    if (seed % 3 == 1 && g->step == 1) {
-        memset(l->weights.packed, 0, ht_packed_size(l->in * l->out, g->bits));
-        for (size_t i = 0; i < l->in * l->out; i++)
-            ht_pack_code(l->weights.packed, i, g->bits,
-                         ht_grid_code(g, i / l->in % 2 ? g->lo : g->hi));
-    }
+        m->layers[seed % m->n_layers].bias[0] = (1 << 24) + 3;
+}
+
+/* Weights as large as they can be: pairs of products leave int16, in which some processors add
+ * them. Grids by seed: 8 bits narrow and affine, a codebook of 4 bits. */
+static struct ht_qmodel *wide_products(uint64_t seed)
+{
+    static const struct {
+        const char *grid, *input;
+        int bits;
+    } kinds[] = {{"narrow", "affine", 8}, {"affine", "affine", 8}, {"codebook", "affine", 4},
+                 {"narrow", "narrow", 8}, {"affine", "full", 8},   {"narrow", "affine", 7}};
+    const size_t kind = (size_t)seed % (sizeof kinds / sizeof *kinds);
+    struct ht_qmodel *m = ht_qmodel_create(1);
+    struct ht_qlayer *l = m->layers;
+    m->input.features = 32;
+    m->input.quant = activation(kinds[kind].input, 8, 0.01f, 0);
+    m->outputs = 20;
+    set_weights(l, kinds[kind].grid, kinds[kind].bits, m->outputs, m->input.features);
+    const struct ht_grid *g = &l->weights.grid;
+    memset(l->weights.packed, 0, ht_packed_size(l->in * l->out, g->bits));
+    for (size_t i = 0; i < l->in * l->out; i++)
+        ht_pack_code(l->weights.packed, i, g->bits, ht_grid_code(g, i / l->in % 2 ? g->lo : g->hi));
+    if (g->has_zero_point)
+        l->weights.zero_point = ht_calloc(l->weights.channels, sizeof(int32_t));
+    strcpy(l->name, "wide");
+    strcpy(l->activation, "none");
+    strcpy(m->task, "autoencoder");
+    l->output = HT_QOUTPUT_REAL;
+    cr_assert_eq(ht_qmodel_derive(m, NULL), HT_OK);
+    return m;
 }
 
 static void put_case(const char *folder, const char *name, bool near, const struct ht_qmodel *m,
@@ -111,16 +133,14 @@ static bool export(const char *folder, const char *name, const char *format_name
     return false;
 }
 
-/* Every second model by bytes, where it takes them. */
-static void write_integer(const char *folder, uint64_t seed, const char *name, const char *format)
+/* Every second model by bytes, where it takes them. Destroys m. */
+static void write_integer(const char *folder, struct ht_qmodel *m, uint64_t seed, const char *name,
+                          const char *format)
 {
-    struct ht_qmodel *m = random_model(seed);
     const size_t n = ROWS * m->input.features;
     const bool bytes = m->input.pixel_range && seed % 2, near = strcmp(format, "qonnx") == 0;
     const struct ht_export_source source = {m, NULL};
     const struct ht_export_options options = {bytes ? HT_EXPORT_U8 : HT_EXPORT_FLOAT};
-    if (!near)
-        make_large(m, seed);
     if (export(folder, name, format, &source, &options)) {
         float *raw = raw_inputs(m, seed);
         if (bytes) {
@@ -200,6 +220,20 @@ static void write_float(const char *folder, uint64_t seed, const char *name)
     ht_model_destroy(network);
 }
 
+static void write_case(const char *folder, uint64_t seed, const char *name, const char *kind)
+{
+    if (strcmp(kind, "float") == 0) {
+        write_float(folder, seed, name);
+    } else if (strcmp(kind, "wide") == 0) {
+        write_integer(folder, wide_products(seed), seed, name, "onnx");
+    } else {
+        struct ht_qmodel *m = random_model(seed);
+        if (strcmp(kind, "onnx") == 0)
+            make_large(m, seed);
+        write_integer(folder, m, seed, name, kind);
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 5)
@@ -208,10 +242,7 @@ int main(int argc, char **argv)
     for (int i = first; i < first + count; i++) {
         char name[32];
         snprintf(name, sizeof name, "%s%04d", argv[4], i);
-        if (strcmp(argv[4], "float") == 0)
-            write_float(argv[1], (uint64_t)i, name);
-        else
-            write_integer(argv[1], (uint64_t)i, name, argv[4]);
+        write_case(argv[1], (uint64_t)i, name, argv[4]);
     }
     return 0;
 }
