@@ -96,13 +96,14 @@ static enum ht_status describe_float(struct ht_qmodel **ret, struct ht_export_re
         return ht_fail_memory(err);
     m->input.features = s->model->inputs;
     m->outputs = s->model->outputs;
-    const enum ht_status status =
+    enum ht_status status =
         ht_run_describe(m, s->experiment, &s->objective, s->dataset, validation_score, err);
+    if (status == HT_OK)
+        status = ht_evaluate(&test, network, &s->objective, s->dataset, split, err);
     if (status != HT_OK) {
         ht_qmodel_destroy(m);
         return status;
     }
-    ht_evaluate(&test, network, &s->objective, s->dataset, split);
     report->split = ht_split_name(split);
     report->parity.samples = test.n;
     report->parity.fake_quant_score = test.score;
