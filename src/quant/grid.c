@@ -205,3 +205,8 @@ bool ht_grid_has_level(const struct ht_grid *g, int level)
         return g->level[ht_grid_code(g, level)] == level;
     return level >= g->lo && level <= g->hi && (level - g->lo) % g->step == 0;
 }
+
+int ht_grid_max_group_scale(const struct ht_grid *g)
+{
+    return g->has_zero_point ? 0 : 127 / (g->hi > -g->lo ? g->hi : -g->lo);
+}
