@@ -208,5 +208,8 @@ bool ht_grid_has_level(const struct ht_grid *g, int level)
 
 int ht_grid_max_group_scale(const struct ht_grid *g)
 {
-    return g->has_zero_point ? 0 : 127 / (g->hi > -g->lo ? g->hi : -g->lo);
+    const int most = g->hi > -g->lo ? g->hi : -g->lo;
+    if (g->has_zero_point)
+        return 0;
+    return most > 0 ? 127 / most : 127; /* a codebook may have nothing but 0 */
 }

@@ -1,5 +1,7 @@
 #include "quant/group.h"
 
+#include "base/vectorized.h"
+
 enum ht_status ht_quantizer_divide(struct ht_quantizer *q, size_t columns, size_t group,
                                    struct ht_error *err)
 {
@@ -50,11 +52,15 @@ void ht_group_multiply(const struct ht_quantizer *q, size_t channel, size_t n, h
         level[i] *= m;
 }
 
-void ht_group_multiply_bytes(const struct ht_quantizer *q, size_t channel, size_t n, int8_t *level)
+HT_VECTORIZED static void multiply_bytes(int8_t *level, size_t n, int8_t m)
 {
-    const int m = (int)q->group_scale[channel];
     for (size_t i = 0; i < n; i++)
         level[i] = (int8_t)(level[i] * m);
+}
+
+void ht_group_multiply_bytes(const struct ht_quantizer *q, size_t channel, size_t n, int8_t *level)
+{
+    multiply_bytes(level, n, (int8_t)q->group_scale[channel]);
 }
 
 void ht_group_divide(const struct ht_quantizer *q, size_t channel, const ht_real *level, size_t n,
@@ -65,11 +71,18 @@ void ht_group_divide(const struct ht_quantizer *q, size_t channel, const ht_real
         code[i] = level[i] / m;
 }
 
-/* Whole quotients: exact in float. */
+/* There is no remainder. inverse is above 2^16 / m by at most 1, so level * inverse is the quotient
+ * times 2^16 and at most 127 further from 0. */
+HT_VECTORIZED static void divide_bytes(const int8_t *restrict level, size_t n, int m,
+                                       int8_t *restrict code)
+{
+    const int inverse = (1 << 16) / m + 1;
+    for (size_t i = 0; i < n; i++)
+        code[i] = (int8_t)(level[i] * inverse / (1 << 16));
+}
+
 void ht_group_divide_bytes(const struct ht_quantizer *q, size_t channel, const int8_t *level,
                            size_t n, int8_t *code)
 {
-    const float m = (float)q->group_scale[channel];
-    for (size_t i = 0; i < n; i++)
-        code[i] = (int8_t)((float)level[i] / m);
+    divide_bytes(level, n, (int)q->group_scale[channel], code);
 }

@@ -484,18 +484,15 @@ void ht_fake_quant_backward_scales(struct ht_node *n, size_t first, size_t rows,
 bool ht_fake_quant_steps_by_rows(const struct ht_node *n)
 {
     const struct ht_quantizer *q = quantizer_of(n);
-    return q->range->learned && q->channels == n->rows * q->groups && !q->power_of_two &&
+    return q->range->learned && q->channels == n->rows && q->effective == q->scale &&
            !q->stochastic;
 }
 
 void ht_fake_quant_refresh_rows(struct ht_node *n, size_t first, size_t rows)
 {
     const struct job j = {n, quantizer_of(n), NULL, false};
-    for (size_t row = first; row < first + rows; row++) {
-        if (j.q->group)
-            ht_group_refresh(j.q, row, HT_MODE_TRAIN);
+    for (size_t row = first; row < first + rows; row++)
         quantize_row(&j, row);
-    }
 }
 
 void ht_fake_quant_refreshed(struct ht_node *n)

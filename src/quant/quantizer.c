@@ -34,6 +34,8 @@ static ht_real estimator_parameter(const struct ht_quantizer *q,
         return (ht_real)(spec->delta / (q->grid.hi - q->grid.lo));
     if (strcmp(spec->estimator, "dsq") == 0)
         return (ht_real)ht_estimator_dsq_k(spec->softness);
+    if (strcmp(spec->estimator, "parq") == 0)
+        return (ht_real)spec->steepness;
     return 0;
 }
 
@@ -59,6 +61,10 @@ enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantiz
     if (q->grid.step == 0 && (q->stochastic || strcmp(spec->estimator, "dsq") == 0))
         return ht_fail(err, HT_ERR_CONFIG, "grid %s has no stochastic rounding and no dsq",
                        spec->grid);
+    if (q->estimator->soft && (q->grid.step == 0 || floor || q->stochastic))
+        return ht_fail(err, HT_ERR_CONFIG,
+                       "estimator %s is for evenly spaced levels and rounding to the nearest",
+                       spec->estimator);
     if (of_weights && q->grid.lo < -127) /* docs/numerics.md, 1 */
         return ht_fail(err, HT_ERR_CONFIG, "8-bit weights are narrow, without -128");
     status = check_table(q, spec, of_weights, err);
@@ -84,22 +90,15 @@ static int declare(struct ht_params *p, const char *prefix, const char *name, si
     if (n == 0)
         return -1;
     snprintf(full, sizeof full, "%s.%s", prefix, name);
+    /* A row for each channel, as the weights have: a step takes them together. */
     return ht_params_declare(p, full, n, 1, flags, initial, minimum);
-}
-
-/* A row for each row of the weights: a step takes them together. */
-static int declare_scale(const struct ht_quantizer *q, const char *prefix, struct ht_params *p)
-{
-    char full[96];
-    snprintf(full, sizeof full, "%s.scale", prefix);
-    return ht_params_declare(p, full, q->channels / q->groups, q->groups, HT_SPAN_RELATIVE, 1,
-                             HT_MIN_SCALE);
 }
 
 void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_params *params,
                           struct ht_params *state)
 {
-    q->scale_span = declare_scale(q, prefix, q->range->learned ? params : state);
+    q->scale_span = declare(q->range->learned ? params : state, prefix, "scale", q->channels,
+                            HT_SPAN_RELATIVE, 1, HT_MIN_SCALE);
     q->zero_point_span = declare(state, prefix, "zero_point", q->channels, 0, 0, 0);
     q->min_span = declare(state, prefix, "min", q->channels, 0, 0, 0);
     q->max_span = declare(state, prefix, "max", q->channels, 0, 0, 0);

@@ -220,6 +220,33 @@ Test(quant, errors)
          "estimator lsq needs range learned, not twn"},
         {"{weights: {bits: 4, grid: codebook, granularity: <>channel}}",
          "grid codebook has one table for a layer: use granularity tensor"},
+        {"{weights: {granularity: <>group}}",
+         "granularity group multiplies levels within int8: 8 bits leave no room for that; grid "
+         "narrow has it up to 6 bits"},
+        {"{weights: {group: <>32}}",
+         "granularity group multiplies levels within int8: 8 bits leave no room for that; grid "
+         "narrow has it up to 6 bits"},
+        {"{weights: {bits: 5, grid: apot, granularity: <>group}}",
+         "granularity group multiplies levels within int8: 5 bits leave no room for that; grid "
+         "apot has it up to 4 bits"},
+        {"{weights: {bits: 4, grid: affine, granularity: <>group}}",
+         "granularity group is not for grid affine: use full, narrow, zero_free, binary, pow2, "
+         "pow2_zero_free, apot or ternary"},
+        {"{weights: {bits: 4, grid: codebook, granularity: <>group}}",
+         "granularity group is not for grid codebook: use full, narrow, zero_free, binary, pow2, "
+         "pow2_zero_free, apot or ternary"},
+        {"{weights: {bits: 4, granularity: group, scale: <>power_of_two}}",
+         "granularity group has scales of its own: it needs scale real"},
+        {"{weights: {bits: 4, granularity: group, estimator: <>dorefa}}",
+         "estimator dorefa has a fixed scale: it needs granularity tensor or channel"},
+        {"{weights: {bits: 4, group: <>300}}", "quant.weights.group is 300, out of range: 8..256"},
+        {"{activations: {granularity: <>group}}",
+         "granularity group is for weights only: activations have one scale a tensor"},
+        {"{activations: {group: <>32}}",
+         "granularity group is for weights only: activations have one scale a tensor"},
+        {"{layers: {last: {weights: {bits: 8, granularity: <>group}}}}",
+         "granularity group multiplies levels within int8: 8 bits leave no room for that; grid "
+         "narrow has it up to 6 bits"},
         {"{weights: {scale: <>power}}", "quant.weights.scale is 'power', not one of: real, "
                                         "power_of_two"},
         {"{weights: {bits: 4, grid: pow2, rounding: <>stochastic}}",
@@ -254,6 +281,23 @@ Test(quant, errors)
         {"{weights: {bits: 2, range: <>ema}, freeze_threshold: 0.1}",
          "quant.freeze_threshold needs weights of range learned, not ema: other scales move with "
          "the weights"},
+        {"{activations: {estimator: <>parq}}",
+         "estimator parq is for weights only: it is a regularization of parameters"},
+        {"{weights: {estimator: <>parq, rounding: floor}}",
+         "estimator parq needs rounding to the nearest level, not floor"},
+        {"{weights: {estimator: <>parq, rounding: stochastic}}",
+         "estimator parq needs rounding to the nearest level, not stochastic"},
+        {"{weights: {bits: 4, grid: apot, estimator: <>parq}}",
+         "estimator parq needs levels at equal distances"},
+        {"{weights: {steepness: <>0}}", "quant.weights.steepness is 0, out of range: > 0 and <= "
+                                        "1000"},
+        {"{weights: {estimator: parq}, start_epoch: 5, hard_epochs: <>15}",
+         "quant.hard_epochs 15 leaves no epoch to an estimator that is annealed: train.epochs is "
+         "20, quant.start_epoch 5"},
+        {"{layers: {dense2: {weights: {estimator: parq}}}, hard_epochs: <>20}",
+         "quant.hard_epochs 20 leaves no epoch to an estimator that is annealed: train.epochs is "
+         "20, quant.start_epoch 0"},
+        {"{hard_epochs: <>0}", "quant.hard_epochs is 0, out of range: 1..100000"},
         {"{weights: {softness: <>1}}", "quant.weights.softness is 1, out of range: > 0 and < 1"},
         {"{layers: {last: {weights: {estimator: <>pact}}}}",
          "estimator pact is for activations only: it clips at 0"},
@@ -414,6 +458,27 @@ Test(quant, overrides_inherit)
     cr_assert_str_eq(second->range, "kmeans");
     cr_assert_str_eq(second->granularity, "tensor");
     check_round_trip(ht_config_experiment(c));
+    ht_config_destroy(c);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+/* Groups end where a layer's bits leave no room for their scales, and with the bits of a sweep. */
+Test(quant, groups_are_inherited_where_there_is_room)
+{
+    struct ht_error err = {0};
+    struct ht_config *c =
+        load(TANH_BASE "quant: {weights: {bits: 4, group: 32}, layers: {first: {weights: {bits: "
+                       "8}}, last: {weights: {bits: 6, group: 128}}}}\n",
+             NULL, 0);
+    struct ht_experiment e = *ht_config_experiment(c);
+    cr_assert_str_eq(e.quant.weights.granularity, "group");
+    cr_assert_eq(e.quant.weights.group, 32);
+    cr_assert_str_eq(ht_experiment_weights(&e, 0)->granularity, "channel");
+    cr_assert_str_eq(ht_experiment_weights(&e, 1)->granularity, "group");
+    cr_assert_eq(ht_experiment_weights(&e, 1)->group, 128);
+    check_round_trip(&e);
+    ASSERT_OK(ht_experiment_set(&e, "quant.weights.bits", "8", &err), err);
+    cr_assert_str_eq(e.quant.weights.granularity, "channel");
     ht_config_destroy(c);
     cr_assert_eq(ht_alloc_live(), 0);
 }
