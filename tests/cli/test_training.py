@@ -326,6 +326,10 @@ def _():
     equal([r["bytes"] for r in rows[1:3]],
           [(i * o * 3 + 7) // 8 + o * ((i + 9) // 10) for i, o in sizes[:2]])
     score = run("eval", "runs/group/model.h5", "-o", "json").json()
+    write("rows.csv", "0,0,0,0\n1,-1,1,-1\n")
+    equal(run("predict", "runs/group/model.h5", "rows.csv", "-o", "json").json(),
+          run("predict", "runs/group/model.h5", "rows.csv", "-o", "json",
+              env={"HALFTONE_ISA": "c"}).json())
     run("export", "runs/group", "--to", "hdf5", "--out", "group.h5")
     assert read("group.h5") == read("runs/group/model.h5")
     equal(run("eval", "group.h5", "-o", "json", env={"HALFTONE_ISA": "c"}).json()[0]["score"],

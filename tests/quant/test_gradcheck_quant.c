@@ -282,7 +282,7 @@ static void check_soft(struct ht_quantizer q, struct ht_run run, double toleranc
     ASSERT_OK(ht_params_allocate(&state, false, &err), err);
     ht_quantizer_bind(&q, &params, &state);
     set_range(&q, 0.9);
-    fill_for(&q, params.value, ROWS * COLS / q.channels, 17);
+    fill_for(&q, params.value, ROWS * COLS, 17);
     struct gradcheck c = {
         .build = build_soft, .user = &k, .params = &params, .tolerance = tolerance, .run = run};
     struct gradcheck_result r = gradcheck_run(&c);
@@ -307,6 +307,11 @@ void gradcheck_soft_quant(void)
                     check_soft(q, run, 0);
                 }
             }
+    for (size_t group = 2; group < 7; group += 2) {
+        struct ht_quantizer q = make_groups(0, "learned", "parq", ROWS, COLS, group);
+        q.parameter = 10;
+        check_soft(q, (struct ht_run){.soft_share = 0.5}, 0);
+    }
 }
 
 /* LSQ sec. 2.2: 1 / sqrt(N Q_P), N weights that share the scale, or features. */
