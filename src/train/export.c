@@ -72,7 +72,7 @@ enum ht_status ht_export_session(struct ht_export_report *ret, struct ht_session
     enum ht_status status = ht_network_init(&network, s->model, &s->objective, 256,
                                             HT_FORM_QUANTIZED, false, NULL, err);
     if (status == HT_OK && s->dataset->count[HT_VALIDATION])
-        ht_evaluate(&validation, &network, &s->objective, s->dataset, HT_VALIDATION);
+        status = ht_evaluate(&validation, &network, &s->objective, s->dataset, HT_VALIDATION, err);
     if (status == HT_OK)
         status = ht_export_model(ret, s->experiment, s->model, &s->objective, &network, s->dataset,
                                  validation.score, path, err);
