@@ -23,7 +23,7 @@ struct ht_quantizer_config {
     char grid[HT_NAME_LENGTH];        /* names of ht_grid_names */
     char range[HT_NAME_LENGTH];       /* min_max ema percentile kl mse octav learned twn kmeans */
     char estimator[HT_NAME_LENGTH];   /* ste clipped_ste lsq lsq_plus pact dorefa ewgs dsq parq */
-    char granularity[HT_NAME_LENGTH]; /* tensor channel (weights only) */
+    char granularity[HT_NAME_LENGTH]; /* tensor; weights also channel group */
     char rounding[HT_NAME_LENGTH];    /* nearest_even floor stochastic */
     char scale[HT_NAME_LENGTH];       /* real power_of_two */
     double momentum;                  /* ema: new = (1 - momentum) * old + momentum * batch */
@@ -32,6 +32,7 @@ struct ht_quantizer_config {
     double softness;                  /* dsq: its alpha */
     double steepness;                 /* parq */
     double clip_start, clip_decay;    /* pact: the first alpha, and its weight decay */
+    int group;                        /* granularity group: inputs that share a scale */
     struct ht_source_position at;     /* of the map, for errors found later */
 };
 

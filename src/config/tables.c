@@ -22,7 +22,7 @@ static const char *const ranges[] = {"min_max", "ema",     "percentile", "kl",  
                                      "octav",   "learned", "twn",        "kmeans", NULL};
 static const char *const estimators[] = {"ste",    "clipped_ste", "lsq", "lsq_plus", "pact",
                                          "dorefa", "ewgs",        "dsq", "parq",     NULL};
-static const char *const granularities[] = {"tensor", "channel", NULL};
+static const char *const granularities[] = {"tensor", "channel", "group", NULL};
 static const char *const scales[] = {"real", "power_of_two", NULL};
 static const char *const roundings[] = {"nearest_even", "floor", "stochastic", NULL};
 static const char *const optimizers[] = {"sgd", "adam", "adamw", NULL};
@@ -148,7 +148,8 @@ static const struct ht_field quantizer_fields[] = {
                             QUANTIZER(granularity),
                             .choices = granularities,
                             .fallback = "tensor",
-                            .help = "one scale for a tensor, or for each output channel (weights)"},
+                            .help = "one scale for a tensor; of weights for each output channel, "
+                                    "or for each group of its inputs, too"},
     [HT_ROW_ROUNDING] = {.name = "rounding",
                          .type = HT_FIELD_CHOICE,
                          QUANTIZER(rounding),
@@ -215,6 +216,14 @@ static const struct ht_field quantizer_fields[] = {
                            .max = 100,
                            .fallback = "0.0001",
                            .help = "estimator pact: weight decay (L2) of alpha"},
+    [HT_ROW_GROUP] = {.name = "group",
+                      .type = HT_FIELD_INT,
+                      QUANTIZER(group),
+                      .min = 8,
+                      .max = 256,
+                      .fallback = "64",
+                      .help = "granularity group, which it implies: how many inputs share a scale; "
+                              "up to 6 bits"},
 };
 const struct ht_field_table ht_quantizer_table = HT_FIELD_TABLE(quantizer_fields);
 

@@ -173,13 +173,15 @@ static void correct_layer(struct correction *c, size_t index, const double *plai
     const struct ht_block *b = &m->blocks[index];
     const ht_real *w = m->params.value + m->params.spans[b->weight_span].offset;
     for (size_t n = 0; n < b->out; n++, w += b->in) {
-        const size_t channel = b->weights.channels == 1 ? 0 : n;
-        const struct ht_place_in_run eval = {NULL, 0};
-        const double scale = (double)b->weights.effective[channel];
         double error = 0;
-        ht_quantizer_levels(&b->weights, channel, eval, w, b->in, c->levels);
-        for (size_t k = 0; k < b->in; k++)
-            error += scale * (double)c->levels[k] * c->mean[k] - (double)w[k] * plain_mean[k];
+        for (size_t g = 0; g < b->weights.groups; g++) {
+            const struct ht_row_part p = ht_quantizer_part(&b->weights, n, g, b->in);
+            const struct ht_place_in_run eval = {NULL, 0};
+            const double scale = (double)b->weights.effective[p.channel];
+            ht_quantizer_levels(&b->weights, p.channel, eval, w + p.at, p.n, c->levels + p.at);
+            for (size_t k = p.at; k < p.at + p.n; k++)
+                error += scale * (double)c->levels[k] * c->mean[k] - (double)w[k] * plain_mean[k];
+        }
         if (b->batchnorm)
             m->state.value[m->state.spans[b->mean_span].offset + n] += (ht_real)error;
         else

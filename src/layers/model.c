@@ -6,6 +6,7 @@
 
 #include "autograd/op.h"
 #include "base/alloc.h"
+#include "quant/group.h"
 #include "quant/learned_bits.h"
 
 /* --- parameters --- */
@@ -75,6 +76,8 @@ static enum ht_status init_quantizers(struct ht_model *m, struct ht_block *b,
 {
     enum ht_status status = ht_quantizer_init(&b->weights, &s->weights, true, b->out, err);
     const struct ht_quantizer_spec *output = last ? model_output : &s->activations;
+    if (status == HT_OK && s->weights.group)
+        status = ht_quantizer_divide(&b->weights, b->in, s->weights.group, err);
     if (status == HT_OK && b->has_output)
         status = ht_quantizer_init(&b->output, output, false, 1, err);
     if (status == HT_OK && b->activation->by_table)

@@ -14,6 +14,28 @@ const struct ht_qactivation *ht_qlayer_input_quant(const struct ht_qmodel *m, si
     return layer == 0 ? &m->input.quant : ht_qlayer_output_quant(&m->layers[layer - 1]);
 }
 
+size_t ht_qlayer_groups(const struct ht_qlayer *layer)
+{
+    const size_t group = layer->weights.group;
+    return group ? layer->in / group + (layer->in % group != 0) : 0;
+}
+
+int ht_qlayer_weight(const struct ht_qlayer *layer, size_t output, size_t input)
+{
+    const struct ht_qweights *w = &layer->weights;
+    const size_t i = output * layer->in + input;
+    const int level = ht_grid_level(&w->grid, ht_unpack_code(w->packed, i, w->grid.bits));
+    if (!w->group)
+        return level;
+    return level * w->group_scale[output * ht_qlayer_groups(layer) + input / w->group];
+}
+
+size_t ht_qlayer_weight_bytes(const struct ht_qlayer *layer)
+{
+    return ht_packed_size(layer->out * layer->in, layer->weights.grid.bits) +
+           layer->out * ht_qlayer_groups(layer);
+}
+
 struct ht_qmodel *ht_qmodel_create(size_t n_layers)
 {
     struct ht_qmodel *m = ht_calloc(1, sizeof *m);
@@ -37,6 +59,7 @@ void ht_qmodel_destroy(struct ht_qmodel *m)
         ht_free(l->weights.packed);
         ht_free(l->weights.scale);
         ht_free(l->weights.zero_point);
+        ht_free(l->weights.group_scale);
         ht_free(l->bias);
         ht_free(l->multiplier);
     }
@@ -102,7 +125,7 @@ size_t ht_qmodel_class(const struct ht_qmodel *m, const float *y)
 
 size_t ht_qlayer_bytes(const struct ht_qlayer *l)
 {
-    size_t bytes = ht_packed_size(l->out * l->in, l->weights.grid.bits);
+    size_t bytes = ht_qlayer_weight_bytes(l);
     bytes += l->weights.channels * sizeof(float) + l->out * sizeof(int32_t);
     if (l->weights.zero_point)
         bytes += l->weights.channels * sizeof(int32_t);

@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "quant/grid.h"
 
-#define HT_QMODEL_VERSION 1u
+#define HT_QMODEL_VERSION 2u /* 1 when no layer has groups */
 
 /* Limits of a model, checked before anything is allocated for it. */
 #define HT_QMODEL_MAX_LAYERS  999
@@ -46,6 +46,10 @@ struct ht_qweights {
     float *scale;        /* [channels], already times the BN gain; owned */
     int32_t *zero_point; /* [channels] (affine), or NULL = 0; owned */
     size_t channels;     /* out (per channel), or 1 */
+    /* Weights with a second scale for each `group` inputs of a row: a weight's level is
+     * level[code] * group_scale, within +-127. */
+    size_t group;         /* 0: none */
+    uint8_t *group_scale; /* [out, ht_qlayer_groups], or NULL; owned */
 };
 
 enum ht_qoutput_kind {
@@ -90,6 +94,15 @@ struct ht_qmodel {
 /* What the levels of the model's output (or a layer's) look like after its table, if any. */
 const struct ht_qactivation *ht_qlayer_output_quant(const struct ht_qlayer *layer);
 
+/* Groups of a row of weights; 0 without. */
+size_t ht_qlayer_groups(const struct ht_qlayer *layer);
+
+/* The level of a weight, with the scale of its group in it. */
+int ht_qlayer_weight(const struct ht_qlayer *layer, size_t output, size_t input);
+
+/* Bytes of the layer's codes and group scales. */
+size_t ht_qlayer_weight_bytes(const struct ht_qlayer *layer);
+
 /* What the layer's input levels look like: the model's input, or the layer before. */
 const struct ht_qactivation *ht_qlayer_input_quant(const struct ht_qmodel *m, size_t layer);
 
@@ -108,7 +121,8 @@ void ht_qmodel_transform_input(const struct ht_qmodel *m, const float *raw, size
 size_t ht_qmodel_class(const struct ht_qmodel *m, const float *y);
 
 /* Everything a loaded or lowered model must hold: shapes chain, grids and widths known, codes
- * valid, pad bits zero, scales finite, normal and > 0, zero points in range, multipliers equal to
+ * valid, pad bits zero, scales finite, normal and > 0, zero points and group scales in range,
+ * multipliers equal to
  * what their scales give, tables in range, and the accumulator bound
  * K * max|a - z_a| * max|w - z_w| + |bias| < 2^31 (also of the raw products). HT_ERR_MODEL names
  * the layer. */

@@ -113,12 +113,14 @@ enum ht_status ht_setup_dataset(struct ht_dataset **ret, const struct ht_experim
 
 static struct ht_quantizer_spec quantizer_spec(const struct ht_quantizer_config *c)
 {
+    const bool grouped = strcmp(c->granularity, "group") == 0;
     struct ht_quantizer_spec s = {.grid = c->grid,
                                   .range = c->range,
                                   .estimator = c->estimator,
                                   .rounding = c->rounding,
                                   .bits = c->bits,
-                                  .per_channel = strcmp(c->granularity, "channel") == 0,
+                                  .per_channel = strcmp(c->granularity, "tensor") != 0,
+                                  .group = grouped ? (size_t)c->group : 0,
                                   .momentum = c->momentum,
                                   .percentile = c->percentile,
                                   .power_of_two = strcmp(c->scale, "power_of_two") == 0,

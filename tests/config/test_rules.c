@@ -260,6 +260,33 @@ Test(quant, errors)
          "estimator lsq needs range learned, not twn"},
         {"{weights: {bits: 4, grid: codebook, granularity: <>channel}}",
          "grid codebook has one table for a layer: use granularity tensor"},
+        {"{weights: {granularity: <>group}}",
+         "granularity group multiplies levels within int8: 8 bits leave no room for that; grid "
+         "narrow has it up to 6 bits"},
+        {"{weights: {group: <>32}}",
+         "granularity group multiplies levels within int8: 8 bits leave no room for that; grid "
+         "narrow has it up to 6 bits"},
+        {"{weights: {bits: 5, grid: apot, granularity: <>group}}",
+         "granularity group multiplies levels within int8: 5 bits leave no room for that; grid "
+         "apot has it up to 4 bits"},
+        {"{weights: {bits: 4, grid: affine, granularity: <>group}}",
+         "granularity group is not for grid affine: use full, narrow, zero_free, binary, pow2, "
+         "pow2_zero_free, apot or ternary"},
+        {"{weights: {bits: 4, grid: codebook, granularity: <>group}}",
+         "granularity group is not for grid codebook: use full, narrow, zero_free, binary, pow2, "
+         "pow2_zero_free, apot or ternary"},
+        {"{weights: {bits: 4, granularity: group, scale: <>power_of_two}}",
+         "granularity group has scales of its own: it needs scale real"},
+        {"{weights: {bits: 4, granularity: group, estimator: <>dorefa}}",
+         "estimator dorefa has a fixed scale: it needs granularity tensor or channel"},
+        {"{weights: {bits: 4, group: <>300}}", "quant.weights.group is 300, out of range: 8..256"},
+        {"{activations: {granularity: <>group}}",
+         "granularity group is for weights only: activations have one scale a tensor"},
+        {"{activations: {group: <>32}}",
+         "granularity group is for weights only: activations have one scale a tensor"},
+        {"{layers: {last: {weights: {bits: 8, granularity: <>group}}}}",
+         "granularity group multiplies levels within int8: 8 bits leave no room for that; grid "
+         "narrow has it up to 6 bits"},
         {"{weights: {scale: <>power}}", "quant.weights.scale is 'power', not one of: real, "
                                         "power_of_two"},
         {"{weights: {bits: 4, grid: pow2, rounding: <>stochastic}}",
@@ -471,6 +498,27 @@ Test(quant, overrides_inherit)
     cr_assert_str_eq(second->range, "kmeans");
     cr_assert_str_eq(second->granularity, "tensor");
     check_round_trip(ht_config_experiment(c));
+    ht_config_destroy(c);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+/* Groups end where a layer's bits leave no room for their scales, and with the bits of a sweep. */
+Test(quant, groups_are_inherited_where_there_is_room)
+{
+    struct ht_error err = {0};
+    struct ht_config *c =
+        load(TANH_BASE "quant: {weights: {bits: 4, group: 32}, layers: {first: {weights: {bits: "
+                       "8}}, last: {weights: {bits: 6, group: 128}}}}\n",
+             NULL, 0);
+    struct ht_experiment e = *ht_config_experiment(c);
+    cr_assert_str_eq(e.quant.weights.granularity, "group");
+    cr_assert_eq(e.quant.weights.group, 32);
+    cr_assert_str_eq(ht_experiment_weights(&e, 0)->granularity, "channel");
+    cr_assert_str_eq(ht_experiment_weights(&e, 1)->granularity, "group");
+    cr_assert_eq(ht_experiment_weights(&e, 1)->group, 128);
+    check_round_trip(&e);
+    ASSERT_OK(ht_experiment_set(&e, "quant.weights.bits", "8", &err), err);
+    cr_assert_str_eq(e.quant.weights.granularity, "channel");
     ht_config_destroy(c);
     cr_assert_eq(ht_alloc_live(), 0);
 }

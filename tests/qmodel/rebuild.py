@@ -43,6 +43,11 @@ def unpack(node, level):
 def layer(group, a, source):
     output = group["output"]
     weight = unpack(group["weight"], group["level"][:])
+    size = int(group["weight"].attrs.get("group", 0))
+    if size:  # one scale for `size` inputs of a row, the last group may be shorter
+        scales = group["group_scale"][:].astype(np.int64).reshape(len(weight), -1)
+        weight *= np.repeat(scales, size, axis=1)[:, : weight.shape[1]]
+        assert np.abs(weight).max() <= 127
     if "zero_point" in group:
         weight -= group["zero_point"][:].astype(np.int64).reshape(-1, 1)
     acc = (a - int(attribute(source, "zero_point"))) @ weight.T + group["bias"][:].astype(np.int64)
