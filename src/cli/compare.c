@@ -38,6 +38,21 @@ static const struct ht_column columns[] = {
      .flags = HT_COLUMN_HUMAN_ONLY},
     {.key = "accuracy_difference", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "accuracy_difference_error", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "reconstruction_error",
+     .title = "squared\nerror",
+     .kind = HT_COLUMN_STAT,
+     .digits = 4,
+     .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "float_anomaly_auc",
+     .title = "anomaly AUC\nfloat32",
+     .kind = HT_COLUMN_STAT,
+     .digits = 4,
+     .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "integer_anomaly_auc",
+     .title = "\ninteger",
+     .kind = HT_COLUMN_STAT,
+     .digits = 4,
+     .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "mismatched_outputs", .title = "outputs\ndiffer", .kind = HT_COLUMN_INTEGER},
     {.key = "outputs_compared", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "model_bytes", .title = "\nsize", .kind = HT_COLUMN_BYTES},
@@ -53,6 +68,7 @@ static const struct ht_column columns[] = {
      .unit = 1e-6},
     {.key = "train_seconds", .title = "\ntraining", .kind = HT_COLUMN_SECONDS},
     {.key = "samples_per_s", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "warnings", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "run_dir", .kind = HT_COLUMN_TEXT, .flags = HT_COLUMN_MACHINE_ONLY},
 };
 
@@ -94,6 +110,9 @@ static void add_row(struct ht_table *t, const struct ht_compare_row *r)
     set_stat(t, "float_accuracy", &r->float_score);
     set_stat(t, "fake_quant_accuracy", &r->fake_quant_score);
     set_stat(t, "integer_accuracy", &r->integer_score);
+    set_stat(t, "reconstruction_error", &r->reconstruction_error);
+    set_stat(t, "float_anomaly_auc", &r->float_auc);
+    set_stat(t, "integer_anomaly_auc", &r->integer_auc);
     set_difference(t, r);
     ht_table_set_integer(t, "mismatched_outputs", (int64_t)r->mismatched_outputs);
     ht_table_set_integer(t, "outputs_compared", (int64_t)r->outputs_compared);
@@ -103,6 +122,7 @@ static void add_row(struct ht_table *t, const struct ht_compare_row *r)
     ht_table_set_real(t, "latency_us_batch1", r->latency_us);
     ht_table_set_real(t, "train_seconds", r->train_seconds);
     ht_table_set_real(t, "samples_per_s", r->samples_per_s);
+    ht_table_set_integer(t, "warnings", (int64_t)r->warnings);
     ht_table_set_text(t, "run_dir", r->run_dir);
 }
 
@@ -116,6 +136,12 @@ static enum ht_status print_rows(const struct ht_cli *cli, const struct ht_compa
         ht_cli_score_columns(columns, N_COLUMNS, n ? rows[0].score_name : "accuracy");
     if (!shown)
         return ht_fail_memory(err);
+    if (n && rows[0].reconstruction_error.n)
+        ht_cli_show_column(shown, N_COLUMNS, "reconstruction_error");
+    if (n && rows[0].float_auc.n) {
+        ht_cli_show_column(shown, N_COLUMNS, "float_anomaly_auc");
+        ht_cli_show_column(shown, N_COLUMNS, "integer_anomaly_auc");
+    }
     enum ht_status status = ht_table_create(&t, shown, N_COLUMNS, err);
     if (status != HT_OK) {
         ht_free(shown);
@@ -143,6 +169,11 @@ static void on_event(void *user, int64_t steps_done, int64_t steps, int jobs_don
              100 * (isfinite(result->integer_score) ? result->integer_score : result->score),
              result->split, ht_human_seconds(result->train_seconds).s);
     ht_progress_say(p, text);
+    for (size_t i = 0; i < result->n_warnings; i++) {
+        char warning[sizeof result->warnings->message + 2 * HT_NAME_LENGTH];
+        snprintf(warning, sizeof warning, "%s: warning: %s", finished, result->warnings[i].message);
+        ht_progress_say(p, warning);
+    }
 }
 
 static enum ht_status parse_bits(const char *text, int *bits, size_t *n, struct ht_error *err)

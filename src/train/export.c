@@ -58,11 +58,12 @@ static enum ht_status prepare(struct ht_network *network, struct ht_evaluation *
             "%s: this checkpoint is of the float32 stage, quantization starts after epoch "
             "%d (quant.start_epoch); train on with --resume",
             s->experiment->name, s->experiment->quant.start_epoch);
-    const enum ht_status status = ht_network_init(network, s->model, &s->objective, 256,
-                                                  s->model->quantized, false, NULL, err);
+    enum ht_status status =
+        ht_network_init(network, s->model, &s->objective, 256,
+                        s->model->quantized ? HT_FORM_QUANTIZED : HT_FORM_FLOAT, false, NULL, err);
     validation->score = NAN;
     if (status == HT_OK && s->dataset->count[HT_VALIDATION])
-        ht_evaluate(validation, network, &s->objective, s->dataset, HT_VALIDATION);
+        status = ht_evaluate(validation, network, &s->objective, s->dataset, HT_VALIDATION, err);
     return status;
 }
 
@@ -95,13 +96,14 @@ static enum ht_status describe_float(struct ht_qmodel **ret, struct ht_export_re
         return ht_fail_memory(err);
     m->input.features = s->model->inputs;
     m->outputs = s->model->outputs;
-    const enum ht_status status =
+    enum ht_status status =
         ht_run_describe(m, s->experiment, &s->objective, s->dataset, validation_score, err);
+    if (status == HT_OK)
+        status = ht_evaluate(&test, network, &s->objective, s->dataset, split, err);
     if (status != HT_OK) {
         ht_qmodel_destroy(m);
         return status;
     }
-    ht_evaluate(&test, network, &s->objective, s->dataset, split);
     report->split = ht_split_name(split);
     report->parity.samples = test.n;
     report->parity.fake_quant_score = test.score;

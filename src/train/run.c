@@ -18,6 +18,7 @@
 #include "qmodel/lower.h"
 #include "train/environment.h"
 #include "train/export.h"
+#include "train/links.h"
 #include "train/metrics.h"
 #include "train/result.h"
 #include "train/setup.h"
@@ -263,6 +264,13 @@ enum ht_status ht_run_lower(struct ht_qmodel **ret, const struct ht_experiment *
     return status;
 }
 
+static void keep_detection(struct ht_run_result *r, const struct ht_objective *o, double error,
+                           double auc)
+{
+    r->reconstruction_error = o->task == HT_AUTOENCODER ? error : (double)NAN;
+    r->anomaly_auc = auc;
+}
+
 /* *err is that of HT_ERR_THRESHOLD when outputs differ: a result like others, to be written first.
  */
 static enum ht_status export_model(struct ht_run_result *r, const struct ht_experiment *e,
@@ -277,6 +285,8 @@ static enum ht_status export_model(struct ht_run_result *r, const struct ht_expe
     if (status == HT_OK || status == HT_ERR_THRESHOLD) {
         r->score = report.parity.fake_quant_score;
         r->integer_score = report.parity.integer_score;
+        keep_detection(r, ht_trainer_objective(t), report.parity.integer_error,
+                       report.parity.integer_auc);
         r->outputs_compared = report.parity.outputs_compared;
         r->mismatched_outputs = report.parity.mismatched_outputs;
         r->model_bytes = report.model_bytes;
@@ -309,6 +319,8 @@ static enum ht_status finish_run(struct ht_run_result *r, const struct ht_experi
     const struct ht_oscillation oscillation = ht_oscillation_last(ht_trainer_model(t));
     r->flip_rate = oscillation.flip_rate;
     r->frozen = oscillation.frozen;
+    r->n_warnings = ht_trainer_health(t)->n_warnings;
+    memcpy(r->warnings, ht_trainer_health(t)->warnings, sizeof r->warnings);
     ht_trainer_speed(t, &r->train_seconds, &samples);
     r->samples_per_s = r->train_seconds > 0 ? samples / r->train_seconds : 0;
     enum ht_status status = ht_trainer_restore_best(t, err);
@@ -319,8 +331,11 @@ static enum ht_status finish_run(struct ht_run_result *r, const struct ht_experi
         status = export_model(r, e, t, d, err);
     } else {
         struct ht_evaluation v;
-        ht_evaluate(&v, ht_trainer_evaluation(t), ht_trainer_objective(t), d, split);
+        status = ht_evaluate(&v, ht_trainer_evaluation(t), ht_trainer_objective(t), d, split, err);
+        if (status != HT_OK)
+            return status;
         r->score = v.score;
+        keep_detection(r, ht_trainer_objective(t), v.error, v.auc);
         r->weight_bits = r->activation_bits = 32;
     }
     if (status == HT_OK || status == HT_ERR_THRESHOLD) {
@@ -350,6 +365,8 @@ enum ht_status ht_run_train(struct ht_run_result *ret, const struct ht_experimen
     ret->activation_bits = ht_experiment_quantized(e) ? e->quant.activations.bits : 32;
     ht_run_folder(e, ret->run_dir);
     enum ht_status status = ht_run_kernels(&kernels, err); /* told now, not after the training */
+    if (status == HT_OK)
+        status = ht_links_refuse(e, err);
     if (status == HT_OK)
         status = check_folder(e, err);
     if (status == HT_OK)

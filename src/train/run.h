@@ -28,7 +28,12 @@ struct ht_run_result {
     size_t outputs_compared, mismatched_outputs;
     size_t model_bytes, float_bytes; /* weights, biases, scales; the same in float32 */
     double train_seconds, samples_per_s;
-    double flip_rate, frozen; /* of the last epoch; NAN when quant.track_flips is off */
+    double reconstruction_error; /* autoencoder: mean squared error of what ships (integer, or
+                                    float32 path) on the split's normal samples; else NAN */
+    double anomaly_auc;          /* of the same; NAN without data.anomaly_classes */
+    double flip_rate, frozen;    /* of the last epoch; NAN when quant.track_flips is off */
+    size_t n_warnings;
+    struct ht_warning warnings[HT_MAX_WARNINGS];
 };
 
 /* The run's folder: run.dir/name. */

@@ -119,6 +119,46 @@ Test(layers, errors)
     }
 }
 
+Test(data, anomaly_classes)
+{
+    static const struct {
+        const char *data, *message;
+    } cases[] = {
+        {"target: input, anomaly_classes: <>Bag",
+         "data.anomaly_classes must be a list of names, such as [Bag, Sandal], found 'Bag'"},
+        {"target: input, anomaly_classes: [<>[Bag]]", "a class must be a name"},
+        {"target: input, anomaly_classes: [<>'']", "a class must be a name"},
+        {"target: input, anomaly_classes: [a, b, <>a]", "the class 'a' is listed twice"},
+        {"target: input, anomaly_classes: [<>\"a\\nb\"]",
+         "the class has a control character or line break in it"},
+        {"anomaly_classes: <>[a]",
+         "data.anomaly_classes are found by their reconstruction error: data.target must be input "
+         "(autoencoder)"},
+    };
+    char text[1024];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text,
+                 "name: x\ndata: {name: iris, %s}\nmodel: {layers: [{dense: 3}]}\n", cases[i].data);
+        expect_at_mark(text, cases[i].message);
+    }
+    struct ht_config *c = load("name: x\ndata: {name: iris, target: input, anomaly_classes: [3, "
+                               "T-shirt/top]}\nmodel: {layers: [{dense: 4}]}\n"
+                               "variants:\n  - {name: a}\n  - {name: b, data: {anomaly_classes: "
+                               "[Ankle boot]}}\n",
+                               NULL, 0);
+    static struct ht_experiment v;
+    const struct ht_experiment *e = ht_config_experiment(c);
+    cr_assert_eq(e->data.n_anomaly_classes, 2);
+    cr_assert_str_eq(e->data.anomaly_classes[0], "3");
+    cr_assert_str_eq(e->data.anomaly_classes[1], "T-shirt/top");
+    ht_config_variant(c, 1, &v);
+    cr_assert_eq(v.data.n_anomaly_classes, 1);
+    cr_assert_str_eq(v.data.anomaly_classes[0], "Ankle boot");
+    cr_assert_str_eq(v.data.anomaly_classes[1], "");
+    ht_config_destroy(c);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
 /* What a quant map does to the weights of a tanh network. */
 static void check_weights(const char *quant, int bits, const char *grid, const char *range,
                           const char *estimator)
@@ -254,6 +294,23 @@ Test(quant, errors)
         {"{weights: {bits: 2, range: <>ema}, freeze_threshold: 0.1}",
          "quant.freeze_threshold needs weights of range learned, not ema: other scales move with "
          "the weights"},
+        {"{activations: {estimator: <>parq}}",
+         "estimator parq is for weights only: it is a regularization of parameters"},
+        {"{weights: {estimator: <>parq, rounding: floor}}",
+         "estimator parq needs rounding to the nearest level, not floor"},
+        {"{weights: {estimator: <>parq, rounding: stochastic}}",
+         "estimator parq needs rounding to the nearest level, not stochastic"},
+        {"{weights: {bits: 4, grid: apot, estimator: <>parq}}",
+         "estimator parq needs levels at equal distances"},
+        {"{weights: {steepness: <>0}}", "quant.weights.steepness is 0, out of range: > 0 and <= "
+                                        "1000"},
+        {"{weights: {estimator: parq}, start_epoch: 5, hard_epochs: <>15}",
+         "quant.hard_epochs 15 leaves no epoch to an estimator that is annealed: train.epochs is "
+         "20, quant.start_epoch 5"},
+        {"{layers: {dense2: {weights: {estimator: parq}}}, hard_epochs: <>20}",
+         "quant.hard_epochs 20 leaves no epoch to an estimator that is annealed: train.epochs is "
+         "20, quant.start_epoch 0"},
+        {"{hard_epochs: <>0}", "quant.hard_epochs is 0, out of range: 1..100000"},
         {"{weights: {softness: <>1}}", "quant.weights.softness is 1, out of range: > 0 and < 1"},
         {"{layers: {last: {weights: {estimator: <>pact}}}}",
          "estimator pact is for activations only: it clips at 0"},
