@@ -19,9 +19,10 @@ struct ht_source_position {
 };
 
 struct ht_quantizer_config {
-    int bits;                         /* 1..8; weights also 32 = no quantization at all */
+    int bits;                         /* 1..8; 32: float. Weights also 16: float16; of 32 bits they
+                                         mean no quantization at all */
     char grid[HT_NAME_LENGTH];        /* names of ht_grid_names */
-    char range[HT_NAME_LENGTH];       /* min_max ema percentile kl mse octav learned twn kmeans */
+    char range[HT_NAME_LENGTH];       /* names of ht_range_find */
     char estimator[HT_NAME_LENGTH];   /* ste clipped_ste lsq lsq_plus pact dorefa ewgs dsq parq */
     char granularity[HT_NAME_LENGTH]; /* tensor; weights also channel group */
     char rounding[HT_NAME_LENGTH];    /* nearest_even floor stochastic */

@@ -17,9 +17,9 @@ static const struct {
     const char *name, *default_grid;
     bool can_be_float;
 } uses[] = {
-    [INPUT] = {"input", "affine", false},
+    [INPUT] = {"input", "affine", true},
     [WEIGHTS] = {"weights", "narrow", true},
-    [ACTIVATIONS] = {"activations", "affine", false},
+    [ACTIVATIONS] = {"activations", "affine", true},
     [OUTPUT] = {"output", "affine", true},
 };
 
@@ -170,7 +170,7 @@ static uint32_t settle(const struct rules *s, struct ht_quantizer_config *q, enu
         grids[grid].min_bits == grids[grid].max_bits) {
         q->bits = grids[grid].min_bits;
         chosen |= 1u << HT_ROW_BITS;
-    } else if (!grid_given && q->bits != 32 && !grid_has(q->grid, q->bits)) {
+    } else if (!grid_given && q->bits <= 8 && !grid_has(q->grid, q->bits)) {
         if (grid_has(previous_grid, q->bits))
             set_name(q->grid, previous_grid);
         else if (q->bits == 1)
@@ -200,15 +200,14 @@ static void check_width(const struct rules *s, const struct ht_quantizer_config 
                         bool override)
 {
     struct ht_place place = row_place(s, q, HT_ROW_BITS, HT_ROW_GRID);
-    if (q->bits == 32 && override)
+    if (q->bits == 32 && override && use == WEIGHTS)
         ht_diagnostics_add(s->r->d, place,
-                           "a float32 layer inside an integer network is not supported: use 8");
-    else if (q->bits == 32 && !uses[use].can_be_float)
-        ht_diagnostics_add(s->r->d, place,
-                           "%s must have 1..8 bits; for a float32 network write quant: null or "
-                           "weights: {bits: 32}",
+                           "a float32 layer inside a quantized network is not supported: use 8, or "
+                           "16 where activations are float");
+    else if (q->bits == 16 && use != WEIGHTS)
+        ht_diagnostics_add(s->r->d, place, "16 bits are for weights only: %s have 1..8, or 32",
                            uses[use].name);
-    else if (q->bits == 32)
+    else if (q->bits > 8)
         return;
     else if (!grid_has(q->grid, q->bits)) {
         for (size_t i = 0; i < sizeof grids / sizeof *grids; i++)
@@ -320,6 +319,28 @@ static void check_estimator(const struct rules *s, const struct ht_quantizer_con
                            q->range);
 }
 
+/* Each sample's scale covers the sample: there is nothing to clip, learn or draw. */
+static void check_dynamic(const struct rules *s, const struct ht_quantizer_config *q, enum use use)
+{
+    struct ht_diagnostics *d = s->r->d;
+    if (use == WEIGHTS || use == OUTPUT)
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_RANGE, HT_ROW_BITS),
+                           "range dynamic is for the input and activations, not for %s",
+                           uses[use].name);
+    else if (!is(q->grid, "full") && !is(q->grid, "narrow") && !is(q->grid, "affine"))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_GRID, HT_ROW_RANGE),
+                           "range dynamic needs grid full, narrow or affine, not %s", q->grid);
+    if (!is(q->estimator, "ste") && !is(q->estimator, "clipped_ste"))
+        ht_diagnostics_add(
+            d, row_place(s, q, HT_ROW_ESTIMATOR, HT_ROW_RANGE),
+            "range dynamic clips nothing and learns nothing: it needs estimator ste (or "
+            "clipped_ste, which is the same here), not %s",
+            q->estimator);
+    if (is(q->rounding, "stochastic") || !is(q->scale, "real"))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_ROUNDING, HT_ROW_SCALE),
+                           "range dynamic needs rounding nearest_even or floor, and scale real");
+}
+
 static void check_quantizer(const struct rules *s, const struct ht_quantizer_config *q,
                             enum use use, bool override)
 {
@@ -334,11 +355,13 @@ static void check_quantizer(const struct rules *s, const struct ht_quantizer_con
         ht_diagnostics_add(d, row_place(s, q, HT_ROW_GRANULARITY, HT_ROW_GROUP),
                            "granularity %s is for weights only: %s have one scale a tensor",
                            q->granularity, uses[use].name);
-    if (q->bits == 32)
+    if (q->bits > 8)
         return;
     if (use == WEIGHTS && is(q->granularity, "group"))
         check_group(s, q);
     check_table(s, q, use);
+    if (is(q->range, "dynamic"))
+        check_dynamic(s, q, use);
     if (use == INPUT && is(q->range, "learned"))
         ht_diagnostics_add(d, row_place(s, q, HT_ROW_RANGE, HT_ROW_ESTIMATOR),
                            "the range of the input cannot be learned: use min_max or ema");
@@ -380,7 +403,7 @@ static void check_relu(const struct rules *s)
         const struct ht_quantizer_config *q = ht_experiment_activations(s->e, dense++);
         const char *activation = activation_after(s->e, i);
         bool relu = is(activation, "relu") || is(activation, "relu6");
-        if (relu && (is(q->grid, "binary") || is(q->grid, "zero_free"))) {
+        if (relu && q->bits <= 8 && (is(q->grid, "binary") || is(q->grid, "zero_free"))) {
             ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_GRID, HT_ROW_BITS),
                                "activations on grid %s after %s: %s leaves the negative levels "
                                "unused: use grid affine, or remove %s",
@@ -425,7 +448,7 @@ static void inherit(const struct rules *s, struct ht_quantizer_config *q, uint32
         return;
     *set |= settle(s, q, use, previous_grid);
     bool written = *set >> HT_ROW_BITS & 1;
-    if (q->bits != 32 || written)
+    if (q->bits <= 8 || written)
         check_quantizer(s, q, use, true);
 }
 
@@ -438,17 +461,32 @@ static struct ht_place written_at(const struct rules *s, const void *value,
     return node ? node->place : (struct ht_place){s->mode == HT_RULES_SET ? 1 : 0, otherwise};
 }
 
+/* Are there activations whose range must be seen? */
+static bool has_ranges(const struct ht_experiment *e)
+{
+    size_t n_dense = 0;
+    bool found = e->quant.output.bits <= 8;
+    if (!e->quant.given || e->quant.weights.bits == 32)
+        return false;
+    for (size_t i = 0; i < e->model.n_layers; i++)
+        n_dense += is(e->model.layers[i].kind, "dense");
+    for (size_t i = 0; i + 1 < n_dense; i++) {
+        const struct ht_quantizer_config *q = ht_experiment_activations(e, i);
+        found |= q->bits <= 8 && !is(q->range, "dynamic");
+    }
+    return found;
+}
+
 /* A network that is trained is taken as it is, and quantized by what calibration finds. */
 static void check_no_training(const struct rules *s)
 {
     const struct ht_experiment *e = s->e;
     const struct ht_place place = written_at(s, &e->train.epochs, e->train.at);
-    const bool quantized = e->quant.given && e->quant.weights.bits != 32;
     if (!e->train.from[0])
         ht_diagnostics_add(s->r->d, place,
                            "train.epochs 0 takes a network that is trained: train.from must say "
                            "which");
-    else if (quantized && e->quant.calibration_batches == 0)
+    else if (has_ranges(e) && e->quant.calibration_batches == 0)
         ht_diagnostics_add(s->r->d, place,
                            "train.epochs 0 finds all ranges by calibration: "
                            "quant.calibration_batches must be at least 1");
@@ -522,6 +560,57 @@ static void check_calibration(const struct rules *s)
         check_bias_correction(s);
 }
 
+/* The input is passed on as activations are, where it does not say. Weights of 16 bits mean float
+ * activations, as those of 32 bits do, whatever is written. */
+static void settle_input(const struct rules *s)
+{
+    struct ht_quantizer_config *input = &s->e->quant.input, *activations = &s->e->quant.activations;
+    const bool float16 = s->e->quant.weights.bits == 16;
+    const bool bits_given = row_node(s, input, HT_ROW_BITS);
+    if (float16)
+        activations->bits = 32;
+    if (float16 || (activations->bits == 32 && !bits_given))
+        input->bits = 32;
+    else if (input->bits == 32 && !bits_given)
+        input->bits = 8;
+    if (s->mode == HT_RULES_LOAD && activations->bits <= 8 && is(activations->range, "dynamic") &&
+        !row_node(s, input, HT_ROW_RANGE))
+        set_name(input->range, "dynamic");
+}
+
+/* All float, or none: a network of both is told layer by layer. */
+static void check_input(const struct rules *s)
+{
+    const struct ht_quantizer_config *input = &s->e->quant.input;
+    const struct ht_quantizer_config *activations = &s->e->quant.activations;
+    if ((input->bits == 32) != (activations->bits == 32))
+        ht_diagnostics_add(s->r->d, row_place(s, input, HT_ROW_BITS, HT_ROW_BITS),
+                           "activations have %d bits and the input %d: where one is float, the "
+                           "other must be, too (without quant.input.bits it follows)",
+                           activations->bits, input->bits);
+}
+
+/* Float16 weights take float inputs only. */
+static void check_float16(const struct rules *s)
+{
+    const struct ht_experiment *e = s->e;
+    for (size_t i = 0, dense = 0; i < e->model.n_layers; i++) {
+        if (!is(e->model.layers[i].kind, "dense"))
+            continue;
+        const struct ht_quantizer_config *w = ht_experiment_weights(e, dense);
+        const struct ht_quantizer_config *input =
+            dense ? ht_experiment_activations(e, dense - 1) : &e->quant.input;
+        if (w->bits == 16 && input->bits != 32) {
+            ht_diagnostics_add(s->r->d, row_place(s, w, HT_ROW_BITS, HT_ROW_BITS),
+                               "layer %s: weights of 16 bits need activations of 32 bits in front "
+                               "of them, not %d",
+                               e->model.layers[i].name, input->bits);
+            return;
+        }
+        dense++;
+    }
+}
+
 static bool anneals(const struct ht_experiment *e)
 {
     for (size_t i = 0, dense = 0; i < e->model.n_layers; i++) {
@@ -560,10 +649,12 @@ void ht_rules_apply(struct ht_reader *r, struct ht_experiment *e, enum ht_rules_
 {
     struct rules s = {r, e, mode};
     check_anomalies(&s);
-    if (e->train.epochs == 0)
-        check_no_training(&s);
-    if (!e->quant.given)
+    if (!e->quant.given) {
+        if (e->train.epochs == 0)
+            check_no_training(&s);
         return;
+    }
+    settle_input(&s);
     struct ht_quantizer_config *all[] = {[INPUT] = &e->quant.input,
                                          [WEIGHTS] = &e->quant.weights,
                                          [ACTIVATIONS] = &e->quant.activations,
@@ -580,8 +671,12 @@ void ht_rules_apply(struct ht_reader *r, struct ht_experiment *e, enum ht_rules_
         if (e->model.n_layers > 0)
             check_override_name(&s, entry);
     }
+    if (e->train.epochs == 0)
+        check_no_training(&s);
     if (e->quant.weights.bits == 32)
         return;
+    check_input(&s);
+    check_float16(&s);
     check_relu(&s);
     check_annealing(&s);
     check_calibration(&s);

@@ -18,8 +18,8 @@ static const char *const inits[] = {"he", "xavier", "uniform", NULL};
 static const char *const grids[] = {"full", "narrow",         "affine", "binary",  "zero_free",
                                     "pow2", "pow2_zero_free", "apot",   "ternary", "codebook",
                                     NULL};
-static const char *const ranges[] = {"min_max", "ema",     "percentile", "kl",     "mse",
-                                     "octav",   "learned", "twn",        "kmeans", NULL};
+static const char *const ranges[] = {"min_max", "ema", "percentile", "kl",      "mse", "octav",
+                                     "learned", "twn", "kmeans",     "dynamic", NULL};
 static const char *const estimators[] = {"ste",    "clipped_ste", "lsq", "lsq_plus", "pact",
                                          "dorefa", "ewgs",        "dsq", "parq",     NULL};
 static const char *const granularities[] = {"tensor", "channel", "group", NULL};
@@ -122,8 +122,8 @@ static const struct ht_field quantizer_fields[] = {
                      QUANTIZER(bits),
                      .min = 1,
                      .max = 8,
-                     .also = 32,
-                     .help = "width of a value; weights and output: 32 = float"},
+                     .also = {16, 32},
+                     .help = "width of a value; 32: it stays float; 16, of weights: float16"},
     [HT_ROW_GRID] = {.name = "grid",
                      .type = HT_FIELD_CHOICE,
                      QUANTIZER(grid),
@@ -135,7 +135,8 @@ static const struct ht_field quantizer_fields[] = {
                       QUANTIZER(range),
                       .choices = ranges,
                       .help = "how the scale is found; twn and kmeans come with grids ternary and "
-                              "codebook. On weights kl and mse cost much more than a training "
+                              "codebook; dynamic, of input and activations: each sample has its "
+                              "own. On weights kl and mse cost much more than a training "
                               "step, but calibration needs them once"},
     [HT_ROW_ESTIMATOR] = {.name = "estimator",
                           .type = HT_FIELD_CHOICE,

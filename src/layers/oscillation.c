@@ -105,6 +105,8 @@ void ht_oscillation_update(struct ht_model *m, double threshold, double momentum
 {
     for (size_t i = 0; i < m->n_blocks; i++) {
         struct job j = {m, &m->blocks[i], (ht_real)threshold, (ht_real)momentum};
+        if (ht_grid_is_float16(&j.b->weights.grid))
+            continue;
         ht_quantizer_refresh(&j.b->weights, HT_MODE_TRAIN); /* of the scales after the step */
         ht_pool_run(pool, (j.b->out + ROWS_OF_PART - 1) / ROWS_OF_PART, follow_rows, &j);
     }
@@ -119,6 +121,8 @@ void ht_oscillation_end_epoch(struct ht_model *m, int64_t steps)
     double flips = 0, frozen = 0, weights = 0;
     for (size_t i = 0; i < m->n_blocks; i++) {
         const struct ht_block *b = &m->blocks[i];
+        if (ht_grid_is_float16(&b->weights.grid))
+            continue;
         ht_real *rate = state(m, b->flips_span);
         const ht_real *frequency = state(m, b->frequency_span);
         for (size_t row = 0; row < b->out; row++) {
@@ -129,8 +133,8 @@ void ht_oscillation_end_epoch(struct ht_model *m, int64_t steps)
             frozen += frequency[k] >= FROZEN;
         weights += (double)b->in * (double)b->out;
     }
-    state(m, m->flips_span)[1] = (ht_real)(flips / weights / (double)steps);
-    state(m, m->flips_span)[2] = (ht_real)(frozen / weights);
+    state(m, m->flips_span)[1] = weights > 0 ? (ht_real)(flips / weights / (double)steps) : 0;
+    state(m, m->flips_span)[2] = weights > 0 ? (ht_real)(frozen / weights) : 0;
 }
 
 struct ht_oscillation ht_oscillation_last(const struct ht_model *m)

@@ -36,6 +36,48 @@ size_t ht_qlayer_weight_bytes(const struct ht_qlayer *layer)
            layer->out * ht_qlayer_groups(layer);
 }
 
+enum ht_qoutput_kind ht_qlayer_input_kind(const struct ht_qmodel *m, size_t layer)
+{
+    return layer == 0 ? m->input.kind : m->layers[layer - 1].output;
+}
+
+bool ht_qlayer_is_real(const struct ht_qmodel *m, size_t layer)
+{
+    return ht_qlayer_input_kind(m, layer) != HT_QOUTPUT_CODES ||
+           m->layers[layer].output != HT_QOUTPUT_CODES;
+}
+
+static const char *layer_mode(const struct ht_qmodel *m, size_t layer)
+{
+    static const char *const names[] = {[HT_QOUTPUT_CODES] = "integer",
+                                        [HT_QOUTPUT_REAL] = "weight-only",
+                                        [HT_QOUTPUT_DYNAMIC] = "dynamic"};
+    if (ht_grid_is_float16(&m->layers[layer].weights.grid))
+        return "float16";
+    return names[ht_qlayer_input_kind(m, layer)];
+}
+
+const char *ht_qmodel_mode(const struct ht_qmodel *m)
+{
+    const char *mode = layer_mode(m, 0);
+    for (size_t i = 1; i < m->n_layers; i++)
+        if (layer_mode(m, i) != mode)
+            return "mixed";
+    return mode;
+}
+
+enum ht_status ht_qmodel_require_integer(const struct ht_qmodel *m, const char *format,
+                                         struct ht_error *err)
+{
+    const char *mode = ht_qmodel_mode(m);
+    if (strcmp(mode, "integer") == 0)
+        return HT_OK;
+    return ht_fail(err, HT_ERR_CONFIG,
+                   "%s cannot hold a model of mode %s: only integer ones, whose activations have "
+                   "scales that are known",
+                   format, mode);
+}
+
 struct ht_qmodel *ht_qmodel_create(size_t n_layers)
 {
     struct ht_qmodel *m = ht_calloc(1, sizeof *m);
@@ -62,6 +104,7 @@ void ht_qmodel_destroy(struct ht_qmodel *m)
         ht_free(l->weights.group_scale);
         ht_free(l->bias);
         ht_free(l->multiplier);
+        ht_free(l->real_bias);
     }
     ht_free(m->layers);
     ht_free(m->input.mean);
@@ -78,6 +121,8 @@ enum ht_status ht_qmodel_derive(struct ht_qmodel *m, struct ht_error *err)
     for (size_t i = 0; i < m->n_layers; i++) {
         struct ht_qlayer *l = &m->layers[i];
         const float input_scale = ht_qlayer_input_quant(m, i)->scale;
+        if (ht_qlayer_input_kind(m, i) != HT_QOUTPUT_CODES)
+            continue;
         if (!l->multiplier)
             l->multiplier = ht_calloc(l->out, sizeof *l->multiplier);
         if (!l->multiplier)

@@ -28,9 +28,12 @@ static void put_activation(struct ht_container_writer *w, const char *path,
                            q->rounding == HT_ROUND_FLOOR ? HT_FILE_FLOOR : HT_FILE_NEAREST_EVEN);
 }
 
-static void put_input(struct ht_container_writer *w, const struct ht_qinput *in)
+static void put_input(struct ht_container_writer *w, const struct ht_qinput *in, uint32_t version)
 {
-    put_activation(w, "/input", &in->quant);
+    if (version > 1)
+        ht_container_attr_text(w, "/input", "kind", ht_file_kinds[in->kind]);
+    if (in->kind != HT_QOUTPUT_REAL)
+        put_activation(w, "/input", &in->quant);
     ht_container_attr_i64(w, "/input", "features", (int64_t)in->features);
     ht_container_attr_i64(w, "/input", "pixel_range", in->pixel_range);
     ht_container_attr_i64(w, "/input", "image_rows", (int64_t)in->image_rows);
@@ -57,7 +60,8 @@ static void put_weights(struct ht_container_writer *w, const char *group, const 
     ht_container_attr_text(w, path, "order", "lsb");
     if (version > 1)
         ht_container_attr_i64(w, path, "group", (int64_t)q->group);
-    put_vector(w, ht_file_path(path, group, "level"), HT_I32, level, (size_t)n_codes);
+    if (n_codes > 0)
+        put_vector(w, ht_file_path(path, group, "level"), HT_I32, level, (size_t)n_codes);
     put_vector(w, ht_file_path(path, group, "scale"), HT_F32, q->scale, q->channels);
     put_vector(w, ht_file_path(path, group, "zero_point"), HT_I32, q->zero_point, q->channels);
     put_vector(w, ht_file_path(path, group, "group_scale"), HT_U8, q->group_scale,
@@ -73,11 +77,13 @@ static void put_layer(struct ht_container_writer *w, const struct ht_qlayer *l, 
     ht_container_attr_i64(w, group, "outputs", (int64_t)l->out);
     put_weights(w, group, l, version);
     put_vector(w, ht_file_path(path, group, "bias"), HT_I32, l->bias, l->out);
+    put_vector(w, ht_file_path(path, group, "real_bias"), HT_F32, l->real_bias, l->out);
     ht_file_path(path, group, "output");
-    ht_container_attr_text(w, path, "kind",
-                           l->output == HT_QOUTPUT_REAL ? HT_FILE_REAL : HT_FILE_CODES);
+    ht_container_attr_text(w, path, "kind", ht_file_kinds[l->output]);
     ht_container_attr_text(w, path, "activation", l->activation);
-    if (l->output == HT_QOUTPUT_CODES)
+    if (version > 1)
+        ht_container_attr_f64(w, path, "slope", (double)l->slope);
+    if (l->output != HT_QOUTPUT_REAL)
         put_activation(w, path, &l->quant);
     if (l->has_table) {
         int32_t table[256];
@@ -105,13 +111,14 @@ static void put_texts(struct ht_container_writer *w, const struct ht_qmodel *m)
         ht_container_put_text(w, "/experiment", m->experiment);
 }
 
-/* The oldest version that has what this model needs: readers of version 1 know no groups. */
+/* The oldest version that has what this model needs: readers of version 1 know no groups and no
+ * modes. */
 static uint32_t version_of(const struct ht_qmodel *m)
 {
     for (size_t i = 0; i < m->n_layers; i++)
         if (m->layers[i].weights.group)
             return HT_QMODEL_VERSION;
-    return 1;
+    return strcmp(ht_qmodel_mode(m), "integer") == 0 ? 1 : HT_QMODEL_VERSION;
 }
 
 enum ht_status ht_qmodel_save(const struct ht_qmodel *m, const char *path, struct ht_error *err)
@@ -142,7 +149,7 @@ enum ht_status ht_qmodel_save(const struct ht_qmodel *m, const char *path, struc
     put_texts(w, m);
     if (m->n_classes)
         ht_container_put_text(w, "/classes", ht_text_str(&classes));
-    put_input(w, &m->input);
+    put_input(w, &m->input, version);
     for (size_t i = 0; i < m->n_layers; i++)
         put_layer(w, &m->layers[i], i, version);
     put_vector(w, "/target/mean", HT_F32, m->target_mean, m->outputs);

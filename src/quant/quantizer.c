@@ -39,10 +39,39 @@ static ht_real estimator_parameter(const struct ht_quantizer *q,
     return 0;
 }
 
+enum ht_tensor_kind ht_quantizer_spec_kind(const struct ht_quantizer_spec *spec)
+{
+    if (spec->bits == 32)
+        return HT_TENSOR_REAL;
+    return strcmp(spec->range, "dynamic") == 0 ? HT_TENSOR_DYNAMIC : HT_TENSOR_LEVELS;
+}
+
+/* A row's scale is a constant that covers the row: there is nothing to clip, learn or draw. */
+static enum ht_status check_dynamic(const struct ht_quantizer *q,
+                                    const struct ht_quantizer_spec *spec, bool of_weights,
+                                    struct ht_error *err)
+{
+    if (of_weights)
+        return ht_fail(err, HT_ERR_CONFIG, "range dynamic is for activations only");
+    if (q->grid.step != 1)
+        return ht_fail(err, HT_ERR_CONFIG, "range dynamic needs grid full, narrow or affine");
+    if ((strcmp(spec->estimator, "ste") != 0 && strcmp(spec->estimator, "clipped_ste") != 0) ||
+        q->stochastic || spec->power_of_two)
+        return ht_fail(err, HT_ERR_CONFIG,
+                       "range dynamic needs estimator ste or clipped_ste, rounding nearest_even or "
+                       "floor, and scale real");
+    return HT_OK;
+}
+
 enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantizer_spec *spec,
                                  bool of_weights, size_t rows, struct ht_error *err)
 {
     memset(q, 0, sizeof *q);
+    if (of_weights && spec->bits == 16) {
+        q->of_weights = true;
+        q->channels = q->groups = 1;
+        return ht_grid_init(&q->grid, HT_GRID_FLOAT16, 16, err);
+    }
     enum ht_status status = ht_grid_init(&q->grid, spec->grid, spec->bits, err);
     if (status != HT_OK)
         return status;
@@ -68,6 +97,8 @@ enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantiz
     if (of_weights && q->grid.lo < -127) /* docs/numerics.md, 1 */
         return ht_fail(err, HT_ERR_CONFIG, "8-bit weights are narrow, without -128");
     status = check_table(q, spec, of_weights, err);
+    if (status == HT_OK && q->range->dynamic)
+        status = check_dynamic(q, spec, of_weights, err);
     if (status != HT_OK)
         return status;
     q->power_of_two = spec->power_of_two;

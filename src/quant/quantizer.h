@@ -15,6 +15,13 @@
 /* No scale is ever smaller: keeps products of scales normal float32 numbers. */
 #define HT_MIN_SCALE ((ht_real)9.313225746154785e-10) /* 2^-30 */
 
+/* How a tensor is kept between layers. */
+enum ht_tensor_kind {
+    HT_TENSOR_LEVELS,  /* whole numbers and a scale that is known before */
+    HT_TENSOR_DYNAMIC, /* whole numbers and a scale for each row, found from the row */
+    HT_TENSOR_REAL     /* as it is */
+};
+
 /* What a quantizer should be; names as in the experiment file. */
 struct ht_quantizer_spec {
     const char *grid, *range, *estimator, *rounding;
@@ -82,7 +89,11 @@ struct ht_quantizer {
     ht_real offset_residual; /* zero point - that of the offset unrounded: gradient checks */
 };
 
-/* HT_ERR_CONFIG for unknown names or widths. */
+/* Of activations: 32 bits are real, range dynamic is dynamic. */
+enum ht_tensor_kind ht_quantizer_spec_kind(const struct ht_quantizer_spec *spec);
+
+/* HT_ERR_CONFIG for unknown names or widths. Weights of 16 bits have grid float16 and nothing else:
+ * no range, no spans. */
 enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantizer_spec *spec,
                                  bool of_weights, size_t rows, struct ht_error *err);
 /* Declares its spans as `prefix`.scale ...; after both stores are allocated, bind finds them. */

@@ -232,6 +232,8 @@ enum ht_status ht_setup_input_range(struct ht_model *model, const struct ht_data
                                     struct ht_error *err)
 {
     struct ht_range_stats all = {0, 0, 0};
+    if (model->input_kind != HT_TENSOR_LEVELS)
+        return HT_OK;
     if (d->bytes) { /* pixels: the whole range, so that the 8-bit codes are the bytes themselves */
         all.max = 1;
         all.min = d->symmetric_pixels ? -1 : 0;

@@ -140,7 +140,7 @@ BREAK(activation_unknown, "unknown activation 'tanhh' with a table",
       strcpy(l[0].activation, "tanhh");)
 BREAK(activation_needs_table, "unknown activation 'tanh' without", l[0].has_table = false;)
 BREAK(activation_without_end, "damaged", memset(l[0].activation, 'a', 16);)
-BREAK(real_in_the_middle, "only the last layer", l[0].output = HT_QOUTPUT_REAL;)
+BREAK(real_in_the_middle, "real values have no table", l[0].output = HT_QOUTPUT_REAL;)
 BREAK(real_with_activation, "no activation, not relu", strcpy(l[1].activation, "relu");)
 BREAK(output_kind_unknown, "kind 5", l[1].output = (enum ht_qoutput_kind)5;)
 BREAK(output_scale_nan, "layer 0 (first): output: scale", l[0].quant.scale = NAN;)
