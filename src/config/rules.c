@@ -448,6 +448,10 @@ static void inherit(const struct rules *s, struct ht_quantizer_config *q, uint32
         return;
     *set |= settle(s, q, use, previous_grid);
     bool written = *set >> HT_ROW_BITS & 1;
+    if (use == ACTIVATIONS && q->bits == 32 && !written && s->e->quant.weights.bits <= 8)
+        ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_RANGE, HT_ROW_GRID),
+                           "the 32 bits of quant.activations are inherited, and float activations "
+                           "have no quantizer: write bits, too");
     if (q->bits <= 8 || written)
         check_quantizer(s, q, use, true);
 }

@@ -438,7 +438,8 @@ bool ht_model_is_soft(const struct ht_model *m)
 {
     for (size_t i = 0; m->quantized && i < m->n_blocks; i++) {
         const struct ht_block *b = &m->blocks[i];
-        if (b->weights.estimator->soft || (b->has_output && b->output.estimator->soft))
+        const struct ht_estimator *weights = b->weights.estimator; /* float16 has none */
+        if ((weights && weights->soft) || (b->has_output && b->output.estimator->soft))
             return true;
     }
     return false;

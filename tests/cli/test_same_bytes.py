@@ -133,6 +133,13 @@ def _():
     assert b"flip_rate" not in read("out/pact/metrics.jsonl")
 
 
+@test("dynamic, weight-only and float16")
+def _():
+    check("dynamic", WIDE, "{weights: {bits: 4}, activations: {bits: 6, range: dynamic}}")
+    check("only", WIDE, "{weights: {bits: 4, grid: apot}, activations: {bits: 32}, layers: {last: "
+          "{weights: {bits: 16}}}}")
+
+
 @test("float32")
 def _():
     check("float", WIDE, "null")

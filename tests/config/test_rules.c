@@ -231,6 +231,9 @@ Test(quant, errors)
          "layer dense1: weights of 16 bits need activations of 32 bits in front of them, not 8"},
         {"{layers: {last: {weights: {bits: <>16}}}}",
          "layer dense2: weights of 16 bits need activations of 32 bits in front of them, not 8"},
+        {"{activations: {bits: 32}, layers: {first: {activations: {range: <>dynamic}}}}",
+         "the 32 bits of quant.activations are inherited, and float activations have no quantizer: "
+         "write bits, too"},
         {"{weights: {range: <>dynamic}}",
          "range dynamic is for the input and activations, not for weights"},
         {"{output: {bits: 8, range: <>dynamic}}",

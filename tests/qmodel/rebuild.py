@@ -1,5 +1,6 @@
 """Rebuilds a network from a model file with h5py and NumPy alone, from what docs/file-format.md
-says, and runs it: rebuild.py MODEL INPUTS OUTPUTS (raw little-endian float32). Integer steps are
+says, and runs it: rebuild.py MODEL INPUTS OUTPUTS [MODEL INPUTS OUTPUTS ...]
+(raw little-endian float32). Integer steps are
 int64, every float step is one np.float32 operation."""
 import sys
 
@@ -150,8 +151,7 @@ def run(file, x):
     return f32(attribute(source, "scale")) * level
 
 
-def main():
-    model, inputs, outputs = sys.argv[1:]
+def rebuild(model, inputs, outputs):
     with h5py.File(model, "r") as file:
         assert text(file.attrs["format"]) == "halftone model"
         features = int(file["input"].attrs["features"])
@@ -161,4 +161,5 @@ def main():
     y.astype("<f4").tofile(outputs)
 
 
-main()
+for at in range(1, len(sys.argv), 3):
+    rebuild(*sys.argv[at : at + 3])
