@@ -27,8 +27,9 @@ const char *ht_onnx_transform(struct ht_onnx *o, const struct ht_qinput *in,
 /* What the model says of itself: name, task, classes, scores, experiment. */
 void ht_onnx_describe(struct ht_onnx *o, const struct ht_export_source *source);
 
-/* HT_ERR_CONFIG where bytes are asked for, but the network's raw values are numbers. */
-enum ht_status ht_onnx_check_input(const struct ht_qmodel *m, enum ht_export_input kind,
+/* HT_ERR_CONFIG for models of modes that have no form here, and where bytes are asked for, but the
+ * network's raw values are numbers. */
+enum ht_status ht_onnx_check_model(const struct ht_qmodel *m, enum ht_export_input kind,
                                    struct ht_error *err);
 
 /* One line about a layer, for people. */

@@ -194,7 +194,7 @@ enum ht_status ht_export_qonnx(const struct ht_export_source *source,
 {
     const struct ht_qmodel *m = source->model;
     struct ht_onnx o = {0};
-    enum ht_status status = ht_onnx_check_input(m, options->input, err);
+    enum ht_status status = ht_onnx_check_model(m, options->input, err);
     if (status == HT_OK)
         status = check(m, err);
     if (status != HT_OK)
