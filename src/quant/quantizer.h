@@ -25,6 +25,7 @@ struct ht_quantizer_spec {
     double delta;                  /* ewgs */
     double softness;               /* dsq: its alpha */
     double clip_start, clip_decay; /* pact: the first alpha, and its weight decay */
+    bool once;                     /* weights: see struct ht_quantizer */
 };
 
 struct ht_quantizer {
@@ -41,6 +42,7 @@ struct ht_quantizer {
     ht_real dampening; /* of weights: ht_quantizer_dampen; 0 = none. Set from outside */
     bool of_weights;   /* weights are seen whole each time; activations batch by batch */
     size_t channels;   /* 1, or rows of the weights */
+    bool once;         /* weights keep the first scale that was found (a learned one is trained) */
     bool fixed;        /* its range is known and no longer observed: a network's input */
     /* While calibrating, eval mode observes, too, and running values are means of all batches. */
     bool calibrating;
