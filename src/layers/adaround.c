@@ -145,7 +145,7 @@ HT_VECTORIZED static void chain(const ht_real *restrict h, const ht_real *restri
 {
     for (size_t i = 0; i < n; i++) {
         const ht_real slope = (h[i] - GAMMA) * (ZETA - h[i]) * (1 / (ZETA - GAMMA));
-        grad[i] *= (h[i] >= 0) & (h[i] <= 1) ? distance[i] * slope : 0;
+        grad[i] *= ((h[i] >= 0) & (h[i] <= 1)) ? distance[i] * slope : 0;
     }
 }
 
@@ -158,7 +158,7 @@ HT_VECTORIZED static void regularize(const ht_real *restrict h, const ht_real *r
         const ht_real slope = (h[i] - GAMMA) * (ZETA - h[i]) * (1 / (ZETA - GAMMA));
         const ht_real pull = factor * ht_vector_power(ht_fabs(t), power) * slope;
         const ht_real up = t > 0 ? -pull : pull;
-        grad[i] += (h[i] >= 0) & (h[i] <= 1) & (distance[i] > 0) ? up : 0;
+        grad[i] += ((h[i] >= 0) & (h[i] <= 1) & (distance[i] > 0)) ? up : 0;
     }
 }
 
