@@ -87,12 +87,13 @@ static enum ht_status measure_memory(const struct ht_experiment *e, struct ht_mo
 {
     struct ht_network train = {0}, evaluation = {0};
     struct ht_kernels kernels;
+    const enum ht_form form = m->quantized ? HT_FORM_QUANTIZED : HT_FORM_FLOAT;
     enum ht_status status = ht_run_kernels(&kernels, err);
     if (status == HT_OK)
-        status = ht_network_init(&train, m, o, (size_t)e->train.batch, m->quantized, true,
+        status = ht_network_init(&train, m, o, (size_t)e->train.batch, form, true,
                                  ht_network_training_kernels(&kernels), err);
     if (status == HT_OK)
-        status = ht_network_init(&evaluation, m, o, 256, m->quantized, false, NULL, err);
+        status = ht_network_init(&evaluation, m, o, 256, form, false, NULL, err);
     if (status == HT_OK)
         *bytes = ht_graph_bytes(train.graph) + ht_graph_bytes(evaluation.graph) +
                  (4 * m->params.n + m->state.n) * sizeof(float);

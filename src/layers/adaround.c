@@ -425,9 +425,9 @@ enum ht_status ht_model_adaround(struct ht_model *m, const struct ht_calibration
     if (!ok)
         status = ht_fail_memory(err);
     if (status == HT_OK)
-        status = ht_calibration_run_init(&r.plain, m, data->max_rows, false, err);
+        status = ht_calibration_run_init(&r.plain, m, data->max_rows, HT_FORM_FLOAT, err);
     if (status == HT_OK)
-        status = ht_calibration_run_init(&r.quantized, m, data->max_rows, true, err);
+        status = ht_calibration_run_init(&r.quantized, m, data->max_rows, HT_FORM_QUANTIZED, err);
     if (status == HT_OK)
         memcpy(r.other, m->params.value, m->params.n * sizeof *r.other);
     for (size_t i = 0; status == HT_OK && i < m->n_blocks; i++)

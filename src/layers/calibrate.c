@@ -13,7 +13,7 @@ void ht_calibration_run_finish(struct ht_calibration_run *n)
 }
 
 enum ht_status ht_calibration_run_init(struct ht_calibration_run *n, struct ht_model *m,
-                                       size_t rows, bool quantized, struct ht_error *err)
+                                       size_t rows, enum ht_form form, struct ht_error *err)
 {
     memset(n, 0, sizeof *n);
     n->graph = ht_graph_create(rows);
@@ -22,7 +22,7 @@ enum ht_status ht_calibration_run_init(struct ht_calibration_run *n, struct ht_m
         return ht_fail_memory(err);
     n->x = ht_graph_input(n->graph, m->inputs);
     ht_graph_keep(n->graph, n->x);
-    ht_model_build(m, n->graph, n->x, quantized, n->blocks);
+    ht_model_build(m, n->graph, n->x, form, n->blocks);
     return ht_graph_plan(n->graph, NULL, 0, err);
 }
 
@@ -65,7 +65,7 @@ enum ht_status ht_model_calibrate(struct ht_model *m, const struct ht_calibratio
                                   struct ht_error *err)
 {
     struct ht_calibration_run n;
-    enum ht_status status = ht_calibration_run_init(&n, m, data->max_rows, true, err);
+    enum ht_status status = ht_calibration_run_init(&n, m, data->max_rows, HT_FORM_QUANTIZED, err);
     set_calibrating(m, true);
     for (size_t i = 0; status == HT_OK && i < data->batches; i++)
         ht_calibration_run_batch(&n, data, i);
@@ -103,7 +103,7 @@ enum ht_status ht_model_mean_sums(struct ht_model *m, const struct ht_calibratio
     for (size_t k = 0; k < m->n_blocks; k++)
         all += m->blocks[k].in;
     double *means = ht_calloc(all, sizeof *means); /* of what enters each block */
-    enum ht_status status = ht_calibration_run_init(&plain, m, data->max_rows, false, err);
+    enum ht_status status = ht_calibration_run_init(&plain, m, data->max_rows, HT_FORM_FLOAT, err);
     if (status == HT_OK && !means)
         status = ht_fail_memory(err);
     for (size_t i = 0; status == HT_OK && i < data->batches; i++) {
@@ -157,7 +157,7 @@ static enum ht_status correction_init(struct correction *c, struct ht_model *m,
     c->mean = ht_calloc(widest, sizeof *c->mean);
     if (!c->levels || !c->mean)
         return ht_fail_memory(err);
-    return ht_calibration_run_init(&c->quantized, m, data->max_rows, true, err);
+    return ht_calibration_run_init(&c->quantized, m, data->max_rows, HT_FORM_QUANTIZED, err);
 }
 
 static void measure(struct correction *c, size_t index, const struct ht_calibration_data *data)

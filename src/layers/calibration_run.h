@@ -12,7 +12,7 @@ struct ht_calibration_run {
 
 /* rows: of the largest batch. Zero-initialized by init; finish it whatever init returned. */
 enum ht_status ht_calibration_run_init(struct ht_calibration_run *n, struct ht_model *m,
-                                       size_t rows, bool quantized, struct ht_error *err);
+                                       size_t rows, enum ht_form form, struct ht_error *err);
 void ht_calibration_run_finish(struct ht_calibration_run *n);
 
 /* Batch `index` forward in eval mode; returns its rows. */

@@ -10,6 +10,7 @@
 #include "quant/grid.h"
 #include "quant/range.h"
 #include "quant/round.h"
+#include "quant/tally.h"
 
 /* No scale is ever smaller: keeps products of scales normal float32 numbers. */
 #define HT_MIN_SCALE ((ht_real)9.313225746154785e-10) /* 2^-30 */
@@ -24,6 +25,7 @@ struct ht_quantizer_spec {
     bool power_of_two;             /* scales: see struct ht_quantizer */
     double delta;                  /* ewgs */
     double softness;               /* dsq: its alpha */
+    double steepness;              /* parq */
     double clip_start, clip_decay; /* pact: the first alpha, and its weight decay */
     bool once;                     /* weights: see struct ht_quantizer */
 };
@@ -39,11 +41,12 @@ struct ht_quantizer {
     bool power_of_two; /* scales are restricted to powers of two: multipliers become shifts */
     ht_real parameter; /* of the estimator: struct ht_estimate */
     ht_real clip_start, clip_decay; /* pact */
-    ht_real dampening; /* of weights: ht_quantizer_dampen; 0 = none. Set from outside */
-    bool of_weights;   /* weights are seen whole each time; activations batch by batch */
-    size_t channels;   /* 1, or rows of the weights */
-    bool once;         /* weights keep the first scale that was found (a learned one is trained) */
-    bool fixed;        /* its range is known and no longer observed: a network's input */
+    ht_real dampening;      /* of weights: ht_quantizer_dampen; 0 = none. Set from outside */
+    struct ht_tally *tally; /* NULL, or counts what is quantized, in one thread. Set from outside */
+    bool of_weights;        /* weights are seen whole each time; activations batch by batch */
+    size_t channels;        /* 1, or rows of the weights */
+    bool once;              /* weights keep their first scale (a learned one is trained) */
+    bool fixed;             /* its range is known and no longer observed: a network's input */
     /* While calibrating, eval mode observes, too, and running values are means of all batches. */
     bool calibrating;
     uint64_t measured; /* 1 + the version of the weights that the scale was measured of; 0: none */
@@ -53,6 +56,7 @@ struct ht_quantizer {
     int effective_span, threshold_span, centroid_span; /* -1: none */
     int histogram_span;                                /* -1: none */
     int offset_span;                                   /* parameter; -1: none */
+    int seen_span;                                     /* -1: none */
     ht_real *scale, *zero_point; /* [channels] as found or learned; zero_point is whole */
     ht_real *min, *max;          /* [channels] seen so far */
     ht_real *ready; /* [1] 0 until the first observation; calibration counts its batches */
@@ -66,7 +70,8 @@ struct ht_quantizer {
      * scale of them; centroid_of[level + 128] is the centroid that a level stands for. */
     ht_real *centroid;
     uint8_t centroid_of[256];
-    ht_real *offset;         /* [1] learned real value of the lowest level, or NULL */
+    ht_real *seen;   /* [channels] a learned scale when the last epoch ended, 0 before; else NULL */
+    ht_real *offset; /* [1] learned real value of the lowest level, or NULL */
     ht_real offset_residual; /* zero point - that of the offset unrounded: gradient checks */
 };
 
@@ -177,7 +182,12 @@ bool ht_fake_quant_steps_by_rows(const struct ht_node *n);
 void ht_fake_quant_refresh_rows(struct ht_node *n, size_t first, size_t rows);
 void ht_fake_quant_refreshed(struct ht_node *n);
 
-/* in: a quantized tensor with one scale. Out: value * scale. */
+/* in: x [rows, cols] real, and the scale parameter if the range is learned. Out: real values,
+ * softly quantized by an estimator that is annealed; in eval mode those of the hard one. */
+struct ht_node *ht_soft_quant(struct ht_graph *g, struct ht_node *x, struct ht_quantizer *q,
+                              const struct ht_params *params);
+
+/* in: a quantized tensor. Out: value * scale. */
 struct ht_node *ht_dequantize(struct ht_graph *g, struct ht_node *x);
 
 #define HT_OP(name) extern const struct ht_op ht_op_##name;

@@ -11,6 +11,7 @@
 #include "data/dataset.h"
 #include "layers/model.h"
 #include "train/checkpoint.h"
+#include "train/health.h"
 #include "train/objective.h"
 
 /* What the caller hears while a run goes on. */
@@ -20,11 +21,14 @@ struct ht_train_event {
     bool rounding;         /* AdaRound is under way: no epoch and no loss yet */
     double train_loss;     /* mean over the epoch so far */
     bool epoch_end;        /* the fields below are valid */
-    bool quantized;        /* this epoch trained the quantized network */
+    bool quantized;        /* this epoch trained the quantized network, or its soft form */
     double learning_rate, validation_loss, validation_score, gradient_norm;
     double flip_rate, frozen; /* layers/oscillation.h; NAN when nothing is tracked */
     bool improved;
     double seconds; /* of the epoch, with validation */
+    /* All so far; those of this epoch have it as last_epoch, new ones as first_epoch, too. */
+    const struct ht_warning *warnings; /* [n_warnings] */
+    size_t n_warnings;
 };
 
 struct ht_train_hooks {
@@ -68,6 +72,8 @@ enum ht_status ht_trainer_restore_best(struct ht_trainer *t, struct ht_error *er
 struct ht_model *ht_trainer_model(const struct ht_trainer *t);
 const struct ht_objective *ht_trainer_objective(const struct ht_trainer *t);
 const struct ht_progress_state *ht_trainer_state(const struct ht_trainer *t);
+/* What was found wrong; borrowed. */
+const struct ht_health *ht_trainer_health(const struct ht_trainer *t);
 /* A network for evaluation in the form that was trained last. */
 struct ht_network *ht_trainer_evaluation(const struct ht_trainer *t);
 /* Seconds and samples of training steps alone in this process (no validation, no checkpoints), and

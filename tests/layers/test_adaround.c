@@ -126,8 +126,8 @@ static struct seen look(struct ht_model *rounded, struct ht_model *plain, size_t
     struct seen s = {calloc(SAMPLES * block->in, sizeof(float)),
                      calloc(SAMPLES * block->out, sizeof(float))};
     float levels[ROWS * INPUTS];
-    ASSERT_OK(ht_calibration_run_init(&a, rounded, ROWS, true, &err), err);
-    ASSERT_OK(ht_calibration_run_init(&b, plain, ROWS, false, &err), err);
+    ASSERT_OK(ht_calibration_run_init(&a, rounded, ROWS, HT_FORM_QUANTIZED, &err), err);
+    ASSERT_OK(ht_calibration_run_init(&b, plain, ROWS, HT_FORM_FLOAT, &err), err);
     for (size_t i = 0, at = 0; i < BATCHES; i++) {
         const size_t rows = ht_calibration_run_batch(&a, &data, i);
         float scale;
