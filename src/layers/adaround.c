@@ -116,9 +116,8 @@ HT_VECTORIZED static void soften(const ht_real *restrict v, const ht_real *restr
 
 /* --- one iteration --- */
 
-/* z[rows, rows.n] from sums: the activation and, if `slope`, what its error brings down to the sum.
- * sample: of each row of z, NULL: first, first + 1... Adds each neuron's squared error to errors
- * (NULL allowed). */
+/* z [count, rows.n], sums of soft weights, becomes dL/dz. sample: of each row of z; NULL: first,
+ * first + 1... Adds each neuron's squared error to errors (NULL allowed). */
 static void reconstruct(const struct layer *l, struct rows rows, size_t first,
                         const uint32_t *sample, size_t count, ht_real *z, double *errors)
 {
@@ -138,8 +137,7 @@ static void reconstruct(const struct layer *l, struct rows rows, size_t first,
     }
 }
 
-/* From dL/dsoft to dL/dv. h(v) has slope 0 where it is rectified. With beta comes the regularizer,
- * eq. 24: lambda (1 - |2h - 1|^beta) for each weight that has a choice. */
+/* From dL/dsoft to dL/dv, in place; h(v) has slope 0 where it is rectified. */
 HT_VECTORIZED static void chain(const ht_real *restrict h, const ht_real *restrict distance,
                                 size_t n, ht_real *restrict grad)
 {
@@ -149,6 +147,7 @@ HT_VECTORIZED static void chain(const ht_real *restrict h, const ht_real *restri
     }
 }
 
+/* Adds dL/dv of eq. 24: lambda (1 - |2h - 1|^beta) for each weight that has a choice. */
 HT_VECTORIZED static void regularize(const ht_real *restrict h, const ht_real *restrict distance,
                                      double beta, size_t n, ht_real *restrict grad)
 {
@@ -244,6 +243,7 @@ static void choose_rows(void *user, size_t part)
         ht_quantizer_levels(q, q->channels == 1 ? 0 : n, eval, l->weight + n * l->in, l->in,
                             l->soft + n * l->in);
     measure_errors(l, part, nearest);
+    /* There are no gradients any more. */
     memcpy(l->grad + rows.first * l->in, l->soft + rows.first * l->in,
            rows.n * l->in * sizeof *l->grad);
     for (size_t i = rows.first * l->in; i < (rows.first + rows.n) * l->in; i++)
