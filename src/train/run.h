@@ -29,6 +29,8 @@ struct ht_run_result {
     size_t model_bytes, float_bytes; /* weights, biases, scales; the same in float32 */
     double train_seconds, samples_per_s;
     double flip_rate, frozen; /* of the last epoch; NAN when quant.track_flips is off */
+    size_t n_warnings;
+    struct ht_warning warnings[HT_MAX_WARNINGS];
 };
 
 /* The run's folder: run.dir/name. */
