@@ -73,6 +73,8 @@ double ht_cli_now(void);
  * titles' word "accuracy" becomes the score's name. Owned (ht_free); NULL when memory is out. */
 struct ht_column *ht_cli_score_columns(const struct ht_column *columns, size_t n,
                                        const char *score_name);
+/* Shows people, too, a column that is HT_COLUMN_MACHINE_ONLY. */
+void ht_cli_show_column(struct ht_column *columns, size_t n, const char *key);
 
 #define HT_COMMAND(name) extern const struct ht_command ht_command_##name;
 #include "cli/commands.inc"

@@ -36,6 +36,21 @@ static const struct ht_column columns[] = {
      .flags = HT_COLUMN_HUMAN_ONLY},
     {.key = "accuracy_difference", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "accuracy_difference_error", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "reconstruction_error",
+     .title = "squared\nerror",
+     .kind = HT_COLUMN_STAT,
+     .digits = 4,
+     .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "float_anomaly_auc",
+     .title = "anomaly AUC\nfloat32",
+     .kind = HT_COLUMN_STAT,
+     .digits = 4,
+     .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "integer_anomaly_auc",
+     .title = "\ninteger",
+     .kind = HT_COLUMN_STAT,
+     .digits = 4,
+     .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "mismatched_outputs", .title = "outputs\ndiffer", .kind = HT_COLUMN_INTEGER},
     {.key = "outputs_compared", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "model_bytes", .title = "\nsize", .kind = HT_COLUMN_BYTES},
@@ -93,6 +108,9 @@ static void add_row(struct ht_table *t, const struct ht_compare_row *r)
     set_stat(t, "float_accuracy", &r->float_score);
     set_stat(t, "fake_quant_accuracy", &r->fake_quant_score);
     set_stat(t, "integer_accuracy", &r->integer_score);
+    set_stat(t, "reconstruction_error", &r->reconstruction_error);
+    set_stat(t, "float_anomaly_auc", &r->float_auc);
+    set_stat(t, "integer_anomaly_auc", &r->integer_auc);
     set_difference(t, r);
     ht_table_set_integer(t, "mismatched_outputs", (int64_t)r->mismatched_outputs);
     ht_table_set_integer(t, "outputs_compared", (int64_t)r->outputs_compared);
@@ -116,6 +134,12 @@ static enum ht_status print_rows(const struct ht_cli *cli, const struct ht_compa
         ht_cli_score_columns(columns, N_COLUMNS, n ? rows[0].score_name : "accuracy");
     if (!shown)
         return ht_fail_memory(err);
+    if (n && rows[0].reconstruction_error.n)
+        ht_cli_show_column(shown, N_COLUMNS, "reconstruction_error");
+    if (n && rows[0].float_auc.n) {
+        ht_cli_show_column(shown, N_COLUMNS, "float_anomaly_auc");
+        ht_cli_show_column(shown, N_COLUMNS, "integer_anomaly_auc");
+    }
     enum ht_status status = ht_table_create(&t, shown, N_COLUMNS, err);
     if (status != HT_OK) {
         ht_free(shown);

@@ -154,6 +154,13 @@ struct ht_column *ht_cli_score_columns(const struct ht_column *columns, size_t n
     return copy;
 }
 
+void ht_cli_show_column(struct ht_column *columns, size_t n, const char *key)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(columns[i].key, key) == 0)
+            columns[i].flags &= ~(unsigned)HT_COLUMN_MACHINE_ONLY;
+}
+
 /* --- help --- */
 
 static void print_option(const struct ht_cli_option *o)

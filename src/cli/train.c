@@ -68,6 +68,16 @@ static const struct ht_column columns[] = {
     {.key = "split", .title = "of", .kind = HT_COLUMN_TEXT},
     {.key = "score", .title = "trained", .kind = HT_COLUMN_PERCENT, .digits = 2},
     {.key = "integer_score", .title = "integer", .kind = HT_COLUMN_PERCENT, .digits = 2},
+    {.key = "reconstruction_error",
+     .title = "squared\nerror",
+     .kind = HT_COLUMN_REAL,
+     .digits = 4,
+     .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "anomaly_auc",
+     .title = "anomaly\nAUC",
+     .kind = HT_COLUMN_REAL,
+     .digits = 4,
+     .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "mismatched_outputs", .title = "outputs\nthat differ", .kind = HT_COLUMN_INTEGER},
     {.key = "outputs_compared", .title = "outputs\ncompared", .kind = HT_COLUMN_INTEGER},
     {.key = "model_bytes", .title = "size", .kind = HT_COLUMN_BYTES},
@@ -91,6 +101,10 @@ static enum ht_status print_result(const struct ht_cli *cli, const struct ht_run
     struct ht_column *shown = ht_cli_score_columns(columns, N_COLUMNS, r->score_name);
     if (!shown)
         return ht_fail_memory(err);
+    if (isfinite(r->reconstruction_error))
+        ht_cli_show_column(shown, N_COLUMNS, "reconstruction_error");
+    if (isfinite(r->anomaly_auc))
+        ht_cli_show_column(shown, N_COLUMNS, "anomaly_auc");
     enum ht_status status = ht_table_create(&t, shown, N_COLUMNS, err);
     if (status != HT_OK) {
         ht_free(shown);
@@ -103,6 +117,8 @@ static enum ht_status print_result(const struct ht_cli *cli, const struct ht_run
     ht_table_set_text(t, "score_name", r->score_name);
     ht_table_set_text(t, "split", r->split);
     ht_table_set_real(t, "score", r->score);
+    ht_table_set_real(t, "reconstruction_error", r->reconstruction_error);
+    ht_table_set_real(t, "anomaly_auc", r->anomaly_auc);
     if (r->outputs_compared) {
         ht_table_set_real(t, "integer_score", r->integer_score);
         ht_table_set_integer(t, "mismatched_outputs", (int64_t)r->mismatched_outputs);

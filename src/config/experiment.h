@@ -10,6 +10,7 @@
 #define HT_MAX_LAYERS    128 /* entries of model.layers */
 #define HT_MAX_OVERRIDES 128 /* entries of quant.layers */
 #define HT_MAX_VARIANTS  64
+#define HT_MAX_ANOMALIES 32 /* entries of data.anomaly_classes */
 #define HT_NAME_LENGTH   64 /* longest name, with its NUL */
 #define HT_PATH_LENGTH   1024
 
@@ -71,6 +72,8 @@ struct ht_experiment {
             int shift;       /* pixels, each way */
             double rotation; /* degrees, each way */
         } augment;
+        char anomaly_classes[HT_MAX_ANOMALIES][HT_NAME_LENGTH]; /* autoencoder: test part only */
+        size_t n_anomaly_classes;
         struct ht_source_position at;
     } data;
     struct {

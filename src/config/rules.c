@@ -498,9 +498,20 @@ static void check_annealing(const struct rules *s)
                            e->quant.hard_epochs, e->train.epochs, e->quant.start_epoch);
 }
 
+/* An anomaly is what is badly reconstructed. */
+static void check_anomalies(const struct rules *s)
+{
+    const struct ht_experiment *e = s->e;
+    if (e->data.n_anomaly_classes > 0 && !is(e->data.target, "input"))
+        ht_diagnostics_add(s->r->d, written_at(s, &e->data.anomaly_classes, e->data.at),
+                           "data.anomaly_classes are found by their reconstruction error: "
+                           "data.target must be input (autoencoder)");
+}
+
 void ht_rules_apply(struct ht_reader *r, struct ht_experiment *e, enum ht_rules_mode mode)
 {
     struct rules s = {r, e, mode};
+    check_anomalies(&s);
     if (e->train.epochs == 0)
         check_no_training(&s);
     if (!e->quant.given)

@@ -90,6 +90,12 @@ static const struct ht_field data_fields[] = {
      .type = HT_FIELD_MAP,
      .table = &augment_table,
      .help = "random changes of training images"},
+    {.name = "anomaly_classes",
+     .type = HT_FIELD_CUSTOM,
+     AT(data.anomaly_classes),
+     .custom = &ht_anomalies_field,
+     .help = "target input: classes kept out of training and validation; in the test part they are "
+             "what the reconstruction error should tell from the rest (AUC)"},
 };
 static const struct ht_field_table data_table = HT_FIELD_TABLE(data_fields);
 

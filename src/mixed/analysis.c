@@ -97,9 +97,9 @@ enum ht_status ht_mixed_evaluate(const struct ht_mixed_analysis *a, struct ht_mo
                                             ht_network_training_kernels(&a->kernels), err);
     if (status != HT_OK)
         return status;
-    ht_evaluate(ret, &n, &a->objective, a->d, HT_VALIDATION);
+    status = ht_evaluate(ret, &n, &a->objective, a->d, HT_VALIDATION, err);
     ht_network_finish(&n);
-    return HT_OK;
+    return status;
 }
 
 enum ht_status ht_mixed_score(const struct ht_mixed_analysis *a, const struct ht_mixed_table *t,

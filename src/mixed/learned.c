@@ -300,7 +300,7 @@ enum ht_status ht_mixed_learn(const struct ht_mixed_analysis *a, struct ht_mixed
     if (status == HT_OK)
         status = train(&l, err);
     if (status == HT_OK)
-        ht_evaluate(ret, &l.network, &a->objective, a->d, HT_VALIDATION);
+        status = ht_evaluate(ret, &l.network, &a->objective, a->d, HT_VALIDATION, err);
     if (status == HT_OK)
         take_widths(&l, t, learned);
     finish(&l);

@@ -68,9 +68,9 @@ struct ht_quantizer {
      * scale of them; centroid_of[level + 128] is the centroid that a level stands for. */
     ht_real *centroid;
     uint8_t centroid_of[256];
-    ht_real *seen;   /* [channels] a learned scale when the last epoch ended, 0 before; else NULL */
-    ht_real *offset; /* [1] learned real value of the lowest level, or NULL */
+    ht_real *seen; /* [channels] a learned scale when the last epoch ended, 0 before; else NULL */
     struct ht_learned_bits *learned_bits; /* in its place in soft forms, or NULL */
+    ht_real *offset;                      /* [1] learned real value of the lowest level, or NULL */
     ht_real offset_residual; /* zero point - that of the offset unrounded: gradient checks */
 };
 

@@ -263,6 +263,15 @@ static struct ht_stat stat_of(const double *x, size_t n)
     return s;
 }
 
+/* Over the seeds, of a field that results may lack. x: [seeds] */
+static struct ht_stat stat_of_field(const struct ht_job *jobs, size_t seeds, size_t offset,
+                                    double *x)
+{
+    for (size_t i = 0; i < seeds; i++)
+        memcpy(&x[i], (const char *)&jobs[i].result + offset, sizeof *x);
+    return stat_of(x, isfinite(x[0]) ? seeds : 0);
+}
+
 static enum ht_status fill_row(struct ht_compare_row *row, const struct plan *p, size_t variant,
                                size_t seeds, struct ht_error *err)
 {
@@ -297,6 +306,11 @@ static enum ht_status fill_row(struct ht_compare_row *row, const struct plan *p,
     row->float_score = stat_of(floats, seeds);
     row->fake_quant_score = stat_of(x, quantized ? seeds : 0);
     row->integer_score = stat_of(integer, quantized ? seeds : 0);
+    const size_t auc = offsetof(struct ht_run_result, anomaly_auc);
+    row->reconstruction_error =
+        stat_of_field(jobs, seeds, offsetof(struct ht_run_result, reconstruction_error), x);
+    row->float_auc = stat_of_field(base, seeds, auc, x);
+    row->integer_auc = quantized ? stat_of_field(jobs, seeds, auc, x) : stat_of(x, 0);
     struct ht_stat s = stat_of(difference, quantized ? seeds : 0);
     row->difference = s.mean;
     row->difference_error = s.std / sqrt((double)seeds);

@@ -32,6 +32,8 @@ struct ht_compare_row {
     struct ht_stat float_score;                  /* of the float32 network, same seeds */
     struct ht_stat fake_quant_score;             /* n = 0 for float32 */
     struct ht_stat integer_score;                /* n = 0 for float32 */
+    struct ht_stat reconstruction_error;         /* autoencoder; else n = 0 */
+    struct ht_stat float_auc, integer_auc;       /* n = 0 without data.anomaly_classes; as above */
     double difference;                           /* mean over seeds of integer - float score */
     double difference_error;                     /* standard error of that mean; NAN for n < 2 */
     size_t outputs_compared, mismatched_outputs; /* summed over seeds */

@@ -43,6 +43,8 @@ static const struct field {
     FIELD(float_bytes, SIZE),
     FIELD(train_seconds, REAL),
     FIELD(samples_per_s, REAL),
+    FIELD(reconstruction_error, OPTIONAL),
+    FIELD(anomaly_auc, OPTIONAL),
     FIELD(flip_rate, OPTIONAL),
     FIELD(frozen, OPTIONAL),
 #undef FIELD

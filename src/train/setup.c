@@ -21,6 +21,49 @@ static void folder_of(const char *path, char folder[HT_PATH_LENGTH])
         snprintf(folder, HT_PATH_LENGTH, ".");
 }
 
+static bool has_class(const struct ht_dataset *d, const char *name)
+{
+    for (size_t c = 0; c < d->n_classes; c++)
+        if (strcmp(d->classes[c], name) == 0)
+            return true;
+    return false;
+}
+
+static enum ht_status unknown_class(const struct ht_experiment *e, const struct ht_dataset *d,
+                                    const char *name, struct ht_error *err)
+{
+    const char **names = ht_calloc(d->n_classes + 1, sizeof *names);
+    for (size_t c = 0; names && c < d->n_classes; c++)
+        names[c] = d->classes[c];
+    const char *near = names ? ht_nearest_name(name, names, d->n_classes) : NULL;
+    ht_free(names);
+    return ht_fail(err, HT_ERR_CONFIG,
+                   "%s:%d:%d: error: data.anomaly_classes: %s has no class '%s'%s%s%s", e->path,
+                   e->data.at.line, e->data.at.column, d->name, name,
+                   near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+}
+
+/* That all classes are there, and that both kinds are in the part that is evaluated. */
+static enum ht_status check_anomalies(const struct ht_experiment *e, const struct ht_dataset *d,
+                                      struct ht_error *err)
+{
+    size_t anomalies = 0;
+    if (e->data.n_anomaly_classes == 0)
+        return HT_OK;
+    for (size_t i = 0; i < e->data.n_anomaly_classes; i++)
+        if (!has_class(d, e->data.anomaly_classes[i]))
+            return unknown_class(e, d, e->data.anomaly_classes[i], err);
+    for (size_t i = 0; i < d->count[HT_TEST]; i++)
+        anomalies += ht_dataset_is_anomaly(d, d->index[HT_TEST][i]);
+    if (anomalies > 0 && anomalies < d->count[HT_TEST])
+        return HT_OK;
+    return ht_fail(
+        err, HT_ERR_DATA,
+        "data.anomaly_classes: of the %zu test samples %zu are anomalies; both kinds are "
+        "needed",
+        d->count[HT_TEST], anomalies);
+}
+
 enum ht_status ht_setup_dataset(struct ht_dataset **ret, const struct ht_experiment *e,
                                 struct ht_error *err)
 {
@@ -42,11 +85,15 @@ enum ht_status ht_setup_dataset(struct ht_dataset **ret, const struct ht_experim
         .standardize = e->data.standardize,
         .symmetric_pixels = strcmp(e->data.pixels, "symmetric") == 0,
         .seed = e->seed,
+        .anomaly_classes = e->data.anomaly_classes,
+        .n_anomaly_classes = e->data.n_anomaly_classes,
         .verify_hashes = true,
     };
     struct ht_dataset *d;
     status = ht_dataset_load(&d, descriptor, &options, err);
     ht_descriptor_destroy(descriptor);
+    if (status == HT_OK && (status = check_anomalies(e, d, err)) != HT_OK)
+        ht_dataset_destroy(d);
     if (status == HT_OK && d->count[HT_TRAIN] == 0) {
         ht_dataset_destroy(d);
         return ht_fail(err, HT_ERR_DATA, "%s: no samples are left for training", e->data.name);

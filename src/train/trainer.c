@@ -367,11 +367,13 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
     const double batches = (double)batches_per_epoch(t);
     const double last_step = (double)s->epoch + (batches - 1) / batches;
     struct ht_evaluation v = {0};
+    enum ht_status status = HT_OK;
     if (validates)
-        ht_evaluate(&v, &t->evaluation[scored], &t->objective, t->d, HT_VALIDATION);
-    if (validates && !isfinite(v.loss))
+        status = ht_evaluate(&v, &t->evaluation[scored], &t->objective, t->d, HT_VALIDATION, err);
+    if (status == HT_OK && validates && !isfinite(v.loss))
         return diverged(t, "the validation loss", t->state.step, err);
-    enum ht_status status = check_finite(t, err);
+    if (status == HT_OK)
+        status = check_finite(t, err);
     if (status != HT_OK)
         return status;
     /* Scores of the float network do not compete with those of the quantized one. */
@@ -510,7 +512,7 @@ static enum ht_status take_as_it_is(struct ht_trainer *t, struct ht_error *err)
     if (form == HT_FORM_QUANTIZED)
         status = ht_calibrate(t->model, t->e, t->d, t->order, err);
     if (status == HT_OK && t->d->count[HT_VALIDATION] > 0)
-        ht_evaluate(&v, &t->evaluation[form], &t->objective, t->d, HT_VALIDATION);
+        status = ht_evaluate(&v, &t->evaluation[form], &t->objective, t->d, HT_VALIDATION, err);
     if (status == HT_OK)
         status = check_finite(t, err);
     if (status == HT_OK)

@@ -119,6 +119,46 @@ Test(layers, errors)
     }
 }
 
+Test(data, anomaly_classes)
+{
+    static const struct {
+        const char *data, *message;
+    } cases[] = {
+        {"target: input, anomaly_classes: <>Bag",
+         "data.anomaly_classes must be a list of names, such as [Bag, Sandal], found 'Bag'"},
+        {"target: input, anomaly_classes: [<>[Bag]]", "a class must be a name"},
+        {"target: input, anomaly_classes: [<>'']", "a class must be a name"},
+        {"target: input, anomaly_classes: [a, b, <>a]", "the class 'a' is listed twice"},
+        {"target: input, anomaly_classes: [<>\"a\\nb\"]",
+         "the class has a control character or line break in it"},
+        {"anomaly_classes: <>[a]",
+         "data.anomaly_classes are found by their reconstruction error: data.target must be input "
+         "(autoencoder)"},
+    };
+    char text[1024];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text,
+                 "name: x\ndata: {name: iris, %s}\nmodel: {layers: [{dense: 3}]}\n", cases[i].data);
+        expect_at_mark(text, cases[i].message);
+    }
+    struct ht_config *c = load("name: x\ndata: {name: iris, target: input, anomaly_classes: [3, "
+                               "T-shirt/top]}\nmodel: {layers: [{dense: 4}]}\n"
+                               "variants:\n  - {name: a}\n  - {name: b, data: {anomaly_classes: "
+                               "[Ankle boot]}}\n",
+                               NULL, 0);
+    static struct ht_experiment v;
+    const struct ht_experiment *e = ht_config_experiment(c);
+    cr_assert_eq(e->data.n_anomaly_classes, 2);
+    cr_assert_str_eq(e->data.anomaly_classes[0], "3");
+    cr_assert_str_eq(e->data.anomaly_classes[1], "T-shirt/top");
+    ht_config_variant(c, 1, &v);
+    cr_assert_eq(v.data.n_anomaly_classes, 1);
+    cr_assert_str_eq(v.data.anomaly_classes[0], "Ankle boot");
+    cr_assert_str_eq(v.data.anomaly_classes[1], "");
+    ht_config_destroy(c);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
 /* What a quant map does to the weights of a tanh network. */
 static void check_weights(const char *quant, int bits, const char *grid, const char *range,
                           const char *estimator)
