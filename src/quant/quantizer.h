@@ -85,9 +85,8 @@ struct ht_quantizer {
     ht_real *centroid;
     uint8_t centroid_of[256];
     ht_real *seen; /* [channels] a learned scale when the last epoch ended, 0 before; else NULL */
-    struct ht_learned_bits
-        *learned_bits;       /* takes its place in soft forms; NULL. Set from outside */
-    ht_real *offset;         /* [1] learned real value of the lowest level, or NULL */
+    struct ht_learned_bits *learned_bits; /* in its place in soft forms, or NULL */
+    ht_real *offset;                      /* [1] learned real value of the lowest level, or NULL */
     ht_real offset_residual; /* zero point - that of the offset unrounded: gradient checks */
 };
 
