@@ -15,6 +15,7 @@ static const struct ht_column model_columns[] = {
     {.key = "weight_bits", .title = "weights\nbits", .kind = HT_COLUMN_INTEGER},
     {.key = "weight_grid", .title = "\ngrid", .kind = HT_COLUMN_TEXT},
     {.key = "scales", .title = "\nscales", .kind = HT_COLUMN_INTEGER},
+    {.key = "group", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "scale_min", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "scale_max", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "zeros", .title = "\nzeros", .kind = HT_COLUMN_PERCENT, .digits = 1},
@@ -49,12 +50,12 @@ static double zeros(const struct ht_qlayer *l)
 {
     size_t n = l->in * l->out, count = 0;
     for (size_t i = 0; i < n; i++) {
-        unsigned code = ht_unpack_code(l->weights.packed, i, l->weights.grid.bits);
         size_t channel = l->weights.channels == 1 ? 0 : i / l->in;
         int zero = l->weights.zero_point ? (int)l->weights.zero_point[channel] : 0;
-        count += ht_grid_is_float16(&l->weights.grid)
-                     ? (code & 0x7fff) == 0
-                     : ht_grid_level(&l->weights.grid, code) == zero;
+        if (ht_grid_is_float16(&l->weights.grid))
+            count += (ht_unpack_code(l->weights.packed, i, 16) & 0x7fff) == 0;
+        else
+            count += ht_qlayer_weight(l, i / l->in, i % l->in) == zero;
     }
     return (double)count / (double)n;
 }
@@ -74,7 +75,11 @@ static void add_layer(struct ht_table *t, const struct ht_qmodel *m, size_t i)
     ht_table_set_text(t, "shape", shape);
     ht_table_set_integer(t, "weight_bits", l->weights.grid.bits);
     ht_table_set_text(t, "weight_grid", l->weights.grid.name);
-    ht_table_set_integer(t, "scales", (int64_t)l->weights.channels);
+    ht_table_set_integer(
+        t, "scales",
+        (int64_t)(l->weights.group ? l->out * ht_qlayer_groups(l) : l->weights.channels));
+    if (l->weights.group)
+        ht_table_set_integer(t, "group", (int64_t)l->weights.group);
     ht_table_set_real(t, "scale_min", (double)lo);
     ht_table_set_real(t, "scale_max", (double)hi);
     ht_table_set_real(t, "zeros", zeros(l));
@@ -82,7 +87,7 @@ static void add_layer(struct ht_table *t, const struct ht_qmodel *m, size_t i)
     set_activation(t, l->output, ht_qlayer_output_quant(l));
     if (ht_qlayer_input_kind(m, i) != HT_QOUTPUT_REAL)
         ht_table_set_integer(t, "worst_accumulator", ht_qlayer_worst_accumulator(m, i));
-    ht_table_set_integer(t, "bytes", (int64_t)ht_packed_size(l->in * l->out, l->weights.grid.bits));
+    ht_table_set_integer(t, "bytes", (int64_t)ht_qlayer_weight_bytes(l));
 }
 
 static enum ht_status inspect_model(const struct ht_cli *cli, const char *path,

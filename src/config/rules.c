@@ -28,12 +28,13 @@ static const struct {
     int min_bits, max_bits;
     bool weights_only;
     const char *range; /* its own, the only one it goes with, or NULL */
+    int group_bits;    /* with granularity group at most: levels times 3 fit int8. 0: never */
 } grids[] = {
-    {"full", 2, 8, false, NULL},          {"narrow", 2, 8, false, NULL},
-    {"affine", 2, 8, false, NULL},        {"binary", 1, 1, false, NULL},
-    {"zero_free", 1, 4, false, NULL},     {"pow2", 2, 4, true, NULL},
-    {"pow2_zero_free", 2, 3, true, NULL}, {"apot", 3, 5, true, NULL},
-    {"ternary", 2, 2, true, "twn"},       {"codebook", 1, 4, true, "kmeans"},
+    {"full", 2, 8, false, NULL, 6},          {"narrow", 2, 8, false, NULL, 6},
+    {"affine", 2, 8, false, NULL, 0},        {"binary", 1, 1, false, NULL, 1},
+    {"zero_free", 1, 4, false, NULL, 4},     {"pow2", 2, 4, true, NULL, 3},
+    {"pow2_zero_free", 2, 3, true, NULL, 3}, {"apot", 3, 5, true, NULL, 4},
+    {"ternary", 2, 2, true, "twn", 2},       {"codebook", 1, 4, true, "kmeans", 0},
 };
 #define N_GRIDS (sizeof grids / sizeof *grids)
 
@@ -56,6 +57,13 @@ static bool weights_only(const char *grid)
 {
     const size_t i = find_grid(grid);
     return i < N_GRIDS && grids[i].weights_only;
+}
+
+/* The widest that has room for group scales; 0: none. */
+static int group_bits(const char *grid)
+{
+    const size_t i = find_grid(grid);
+    return i < N_GRIDS ? grids[i].group_bits : 0;
 }
 
 /* The only range of a grid, or NULL. */
@@ -130,12 +138,25 @@ static uint32_t settle_range(const struct rules *s, struct ht_quantizer_config *
             chosen |= 1u << HT_ROW_ESTIMATOR;
         }
     }
-    if (is(q->grid, "codebook") && is(q->granularity, "channel") &&
-        !row_node(s, q, HT_ROW_GRANULARITY)) {
-        set_name(q->granularity, "tensor");
-        chosen |= 1u << HT_ROW_GRANULARITY;
-    }
     return chosen;
+}
+
+/* A group that is written asks for groups; those that are inherited end where there is no room. */
+static uint32_t settle_granularity(const struct rules *s, struct ht_quantizer_config *q)
+{
+    const char *fitting = NULL;
+    if (row_node(s, q, HT_ROW_GRANULARITY))
+        return 0;
+    if (row_node(s, q, HT_ROW_GROUP))
+        fitting = "group";
+    else if (is(q->grid, "codebook"))
+        fitting = "tensor";
+    else if (is(q->granularity, "group") && q->bits > group_bits(q->grid))
+        fitting = "channel";
+    if (!fitting || is(q->granularity, fitting))
+        return 0;
+    set_name(q->granularity, fitting);
+    return 1u << HT_ROW_GRANULARITY;
 }
 
 /* Chooses what was not written so that it fits what was. Returns the rows that were chosen. */
@@ -159,6 +180,7 @@ static uint32_t settle(const struct rules *s, struct ht_quantizer_config *q, enu
         chosen |= 1u << HT_ROW_GRID;
     }
     chosen |= settle_range(s, q);
+    chosen |= settle_granularity(s, q);
     bool range_given = row_node(s, q, HT_ROW_RANGE);
     bool estimator_given = row_node(s, q, HT_ROW_ESTIMATOR);
     const char *range = needed_range(q->estimator);
@@ -219,6 +241,28 @@ static void check_table(const struct rules *s, const struct ht_quantizer_config 
                            "grid codebook has one table for a layer: use granularity tensor");
 }
 
+/* Scales of groups are whole numbers that go into the levels of the weights, which stay int8. */
+static void check_group(const struct rules *s, const struct ht_quantizer_config *q)
+{
+    struct ht_diagnostics *d = s->r->d;
+    const enum ht_quantizer_row row =
+        row_node(s, q, HT_ROW_GRANULARITY) ? HT_ROW_GRANULARITY : HT_ROW_GROUP;
+    const int most = group_bits(q->grid);
+    if (most == 0)
+        ht_diagnostics_add(d, row_place(s, q, row, HT_ROW_GRID),
+                           "granularity group is not for grid %s: use full, narrow, zero_free, "
+                           "binary, pow2, pow2_zero_free, apot or ternary",
+                           q->grid);
+    else if (q->bits > most)
+        ht_diagnostics_add(d, row_place(s, q, row, HT_ROW_BITS),
+                           "granularity group multiplies levels within int8: %d bits leave no room "
+                           "for that; grid %s has it up to %d bits",
+                           q->bits, q->grid, most);
+    if (!is(q->scale, "real"))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_SCALE, row),
+                           "granularity group has scales of its own: it needs scale real");
+}
+
 /* Those that train softly first (src/quant/soft.h). */
 static bool is_annealed(const char *estimator)
 {
@@ -257,6 +301,8 @@ static void check_estimator(const struct rules *s, const struct ht_quantizer_con
         why = "needs levels at equal distances";
     else if (is(name, "dorefa") && !is(q->scale, "real"))
         why = "has a fixed scale: it needs scale real";
+    else if (is(name, "dorefa") && is(q->granularity, "group"))
+        why = "has a fixed scale: it needs granularity tensor or channel";
     if (why)
         ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_ESTIMATOR, HT_ROW_GRID),
                            "estimator %s %s", name, why);
@@ -266,6 +312,12 @@ static void check_estimator(const struct rules *s, const struct ht_quantizer_con
         ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_ESTIMATOR, HT_ROW_GRID),
                            "quant.dampening is not defined for estimator dorefa: its bins are of "
                            "transformed weights");
+    if (s->e->quant.adaround && (is(name, "dorefa") || is(q->rounding, "floor") ||
+                                 is(q->granularity, "group") || range_of(q->grid)))
+        ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_GRID, HT_ROW_ESTIMATOR),
+                           "quant.adaround chooses between the two levels next to a weight: not "
+                           "with grid ternary or codebook, granularity group, estimator dorefa or "
+                           "rounding floor");
     if (s->e->quant.freeze_threshold > 0 && !is(q->range, "learned"))
         ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_RANGE, HT_ROW_ESTIMATOR),
                            "quant.freeze_threshold needs weights of range learned, not %s: other "
@@ -305,12 +357,14 @@ static void check_quantizer(const struct rules *s, const struct ht_quantizer_con
             return;
     }
     check_width(s, q, use, override);
-    if (use != WEIGHTS && is(q->granularity, "channel"))
-        ht_diagnostics_add(d, row_place(s, q, HT_ROW_GRANULARITY, HT_ROW_BITS),
-                           "granularity channel is for weights only: %s have one scale a tensor",
-                           uses[use].name);
+    if (use != WEIGHTS && !is(q->granularity, "tensor"))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_GRANULARITY, HT_ROW_GROUP),
+                           "granularity %s is for weights only: %s have one scale a tensor",
+                           q->granularity, uses[use].name);
     if (q->bits > 8)
         return;
+    if (use == WEIGHTS && is(q->granularity, "group"))
+        check_group(s, q);
     check_table(s, q, use);
     if (is(q->range, "dynamic"))
         check_dynamic(s, q, use);
@@ -485,14 +539,19 @@ static void check_equalize(const struct rules *s)
     }
 }
 
+static void check_needs_batches(const struct rules *s, const bool *value, const char *name)
+{
+    if (*value && s->e->quant.calibration_batches == 0)
+        ht_diagnostics_add(s->r->d, written_at(s, value, s->e->quant.at),
+                           "quant.%s measures on the calibration batches: "
+                           "quant.calibration_batches must be at least 1",
+                           name);
+}
+
 static void check_bias_correction(const struct rules *s)
 {
     const struct ht_experiment *e = s->e;
     const struct ht_place place = written_at(s, &e->quant.bias_correction, e->quant.at);
-    if (e->quant.calibration_batches == 0)
-        ht_diagnostics_add(s->r->d, place,
-                           "quant.bias_correction measures on the calibration batches: "
-                           "quant.calibration_batches must be at least 1");
     for (size_t i = 0; i < e->model.n_layers; i++) {
         const struct ht_layer_config *layer = &e->model.layers[i];
         const bool normalized =
@@ -509,7 +568,10 @@ static void check_calibration(const struct rules *s)
 {
     const struct ht_experiment *e = s->e;
     check_needs_trained(s, &e->quant.equalize, "equalize");
+    check_needs_trained(s, &e->quant.adaround, "adaround");
+    check_needs_batches(s, &e->quant.adaround, "adaround");
     check_needs_trained(s, &e->quant.bias_correction, "bias_correction");
+    check_needs_batches(s, &e->quant.bias_correction, "bias_correction");
     if (e->quant.equalize)
         check_equalize(s);
     if (e->quant.bias_correction)

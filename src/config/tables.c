@@ -22,7 +22,7 @@ static const char *const ranges[] = {"min_max", "ema", "percentile", "kl",      
                                      "learned", "twn", "kmeans",     "dynamic", NULL};
 static const char *const estimators[] = {"ste",    "clipped_ste", "lsq", "lsq_plus", "pact",
                                          "dorefa", "ewgs",        "dsq", "parq",     NULL};
-static const char *const granularities[] = {"tensor", "channel", NULL};
+static const char *const granularities[] = {"tensor", "channel", "group", NULL};
 static const char *const scales[] = {"real", "power_of_two", NULL};
 static const char *const roundings[] = {"nearest_even", "floor", "stochastic", NULL};
 static const char *const optimizers[] = {"sgd", "adam", "adamw", NULL};
@@ -149,7 +149,8 @@ static const struct ht_field quantizer_fields[] = {
                             QUANTIZER(granularity),
                             .choices = granularities,
                             .fallback = "tensor",
-                            .help = "one scale for a tensor, or for each output channel (weights)"},
+                            .help = "one scale for a tensor; of weights for each output channel, "
+                                    "or for each group of its inputs, too"},
     [HT_ROW_ROUNDING] = {.name = "rounding",
                          .type = HT_FIELD_CHOICE,
                          QUANTIZER(rounding),
@@ -216,6 +217,14 @@ static const struct ht_field quantizer_fields[] = {
                            .max = 100,
                            .fallback = "0.0001",
                            .help = "estimator pact: weight decay (L2) of alpha"},
+    [HT_ROW_GROUP] = {.name = "group",
+                      .type = HT_FIELD_INT,
+                      QUANTIZER(group),
+                      .min = 8,
+                      .max = 256,
+                      .fallback = "64",
+                      .help = "granularity group, which it implies: how many inputs share a scale; "
+                              "up to 6 bits"},
 };
 const struct ht_field_table ht_quantizer_table = HT_FIELD_TABLE(quantizer_fields);
 
@@ -271,6 +280,20 @@ static const struct ht_field quant_fields[] = {
      .fallback = "false",
      .help = "cross-layer equalization of the network of train.from, before calibration; between "
              "layers only relu, leaky_relu or nothing"},
+    {.name = "adaround",
+     .type = HT_FIELD_BOOL,
+     QUANT(adaround),
+     .fallback = "false",
+     .help =
+         "learns on the calibration batches which weights of the network of train.from to round "
+         "up and which down; their scales then stay as calibrated"},
+    {.name = "adaround_iterations",
+     .type = HT_FIELD_INT,
+     QUANT(adaround_iterations),
+     .min = 1,
+     .max = 10000000,
+     .fallback = "10000",
+     .help = "adaround: iterations for each layer, of 32 samples"},
     {.name = "bias_correction",
      .type = HT_FIELD_BOOL,
      QUANT(bias_correction),

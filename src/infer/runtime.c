@@ -27,7 +27,7 @@ static void fill_init(const struct ht_qmodel *m, size_t index, struct ht_runtime
         int64_t sum = 0;
         for (size_t k = 0; k < l->in; k++) {
             const size_t i = n * l->in + k;
-            sum += layer->level[ht_unpack_code(l->weights.packed, i, l->weights.grid.bits)];
+            sum += layer->level[ht_unpack_code(layer->weights.codes, i, layer->weights.bits)];
         }
         if (layer->zero_point)
             sum -= (int64_t)l->in * layer->zero_point[n];
@@ -46,6 +46,21 @@ static bool spread_zero_points(const struct ht_qlayer *l, struct ht_runtime_laye
     for (size_t n = 0; layer->zero_point && n < l->out; n++)
         layer->zero_point[n] = l->weights.zero_point[channel(&l->weights, n)];
     return layer->zero_point;
+}
+
+/* Kernels see weights with groups as weights of 8 bits: levels[out, in], to be freed after packing.
+ */
+static uint8_t *expand_groups(const struct ht_qlayer *l, struct ht_runtime_layer *layer)
+{
+    uint8_t *levels = ht_calloc(l->out * l->in, 1);
+    for (size_t n = 0; levels && n < l->out; n++)
+        for (size_t k = 0; k < l->in; k++)
+            levels[n * l->in + k] = (uint8_t)ht_qlayer_weight(l, n, k);
+    for (int code = 0; code < 256; code++)
+        layer->level[code] = (int16_t)(int8_t)code;
+    layer->weights.bits = 8;
+    layer->weights.codes = levels;
+    return levels;
 }
 
 static bool spread_scales(const struct ht_qlayer *l, struct ht_runtime_layer *layer)
@@ -95,6 +110,20 @@ static bool pack_integer(struct ht_runtime *r, size_t index)
     return true;
 }
 
+/* Once they are packed, codes are not read again. */
+static bool pack(struct ht_runtime *r, size_t index)
+{
+    const struct ht_qlayer *l = &r->model->layers[index];
+    struct ht_runtime_layer *layer = &r->layers[index];
+    uint8_t *levels = l->weights.group ? expand_groups(l, layer) : NULL;
+    bool made = layer->weights.codes;
+    if (made)
+        made = layer->input == HT_QOUTPUT_REAL ? pack_real(r, layer) : pack_integer(r, index);
+    ht_free(levels);
+    layer->weights.codes = NULL;
+    return made;
+}
+
 static bool create_layer(struct ht_runtime *r, size_t index)
 {
     const struct ht_qlayer *l = &r->model->layers[index];
@@ -115,7 +144,7 @@ static bool create_layer(struct ht_runtime *r, size_t index)
         .zero_point = layer->zero_point,
         .a_binary = input->grid.step == 2 && input->grid.lo == -1 && input->grid.hi == 1,
     };
-    if (!(layer->input == HT_QOUTPUT_REAL ? pack_real(r, layer) : pack_integer(r, index)))
+    if (!pack(r, index))
         return false;
     if (ht_qlayer_is_real(r->model, index))
         layer->activation = ht_activation_find(l->activation);

@@ -6,6 +6,8 @@
 
 #include "autograd/op.h"
 #include "base/alloc.h"
+#include "quant/group.h"
+#include "quant/learned_bits.h"
 #include "quant/real_dense.h"
 
 /* --- parameters --- */
@@ -75,6 +77,8 @@ static enum ht_status init_quantizers(struct ht_model *m, struct ht_block *b,
 {
     enum ht_status status = ht_quantizer_init(&b->weights, &s->weights, true, b->out, err);
     const struct ht_quantizer_spec *output = last ? model_output : &s->activations;
+    if (status == HT_OK && s->weights.group)
+        status = ht_quantizer_divide(&b->weights, b->in, s->weights.group, err);
     if (status == HT_OK && b->output_kind != HT_TENSOR_REAL)
         status = ht_quantizer_init(&b->output, output, false, 1, err);
     if (status == HT_OK && ht_block_has_table(b))
@@ -279,9 +283,11 @@ static struct ht_node *activation(struct builder *k, const struct ht_block *b, s
     return ht_graph_add(k->g, b->activation->op, &leaky, 1, &x);
 }
 
-/* As the quantizer has it, but real: softly if its estimator is annealed. */
+/* As the quantizer has it, but real: softly if its estimator is annealed or its width learned. */
 static struct ht_node *soft_quant(struct builder *k, struct ht_node *x, struct ht_quantizer *q)
 {
+    if (q->learned_bits)
+        return ht_bits_quant(k->g, x, q->learned_bits);
     if (q->estimator->soft)
         return ht_soft_quant(k->g, x, q, &k->m->params);
     return ht_dequantize(k->g, ht_fake_quant(k->g, x, q, &k->m->params));

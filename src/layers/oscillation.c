@@ -55,16 +55,16 @@ static ht_real follow(const struct job *j, size_t c, const struct weight *w, ht_
     return direction != 0 ? 1 : 0;
 }
 
-static void follow_row(const struct job *j, size_t row, bool first)
+/* Weights of one scale, from `from` on; returns how many levels changed. */
+static ht_real follow_part(const struct job *j, size_t c, size_t from, size_t length, bool first)
 {
     const struct ht_block *b = j->b;
     const struct ht_quantizer *q = &b->weights;
     const struct ht_place_in_run eval = {NULL, 0};
-    const size_t c = q->channels == 1 ? 0 : row;
     ht_real *latent = j->m->params.value + j->m->params.spans[b->weight_span].offset;
     ht_real level[BLOCK], flips = 0;
-    for (size_t done = 0; done < b->in; done += BLOCK) {
-        const size_t n = b->in - done < BLOCK ? b->in - done : BLOCK, at = row * b->in + done;
+    for (size_t done = 0; done < length; done += BLOCK) {
+        const size_t n = length - done < BLOCK ? length - done : BLOCK, at = from + done;
         ht_quantizer_levels(q, c, eval, latent + at, n, level);
         for (size_t i = 0; i < n; i++) {
             const struct weight w = {latent + at + i, state(j->m, b->level_span) + at + i,
@@ -76,6 +76,17 @@ static void follow_row(const struct job *j, size_t row, bool first)
             else
                 flips += follow(j, c, &w, level[i]);
         }
+    }
+    return flips;
+}
+
+static void follow_row(const struct job *j, size_t row, bool first)
+{
+    const struct ht_block *b = j->b;
+    ht_real flips = 0;
+    for (size_t g = 0; g < b->weights.groups; g++) {
+        const struct ht_row_part p = ht_quantizer_part(&b->weights, row, g, b->in);
+        flips += follow_part(j, p.channel, row * b->in + p.at, p.n, first);
     }
     state(j->m, b->flips_span)[row] += flips / (ht_real)b->in;
 }

@@ -55,8 +55,7 @@ struct ht_neuron_bound ht_neuron_bound(const struct ht_qmodel *m, size_t layer, 
     const int32_t z_w = w->zero_point ? w->zero_point[w->channels == 1 ? 0 : neuron] : 0;
     struct row_sums raw = {0}, centred = {0};
     for (size_t k = 0; k < l->in; k++) {
-        const int level =
-            ht_grid_level(&w->grid, ht_unpack_code(w->packed, neuron * l->in + k, w->grid.bits));
+        const int level = ht_qlayer_weight(l, neuron, k);
         add(&raw, level);
         add(&centred, level - z_w);
     }

@@ -168,6 +168,25 @@ static enum ht_status check_input(const struct ht_qinput *in, struct ht_error *e
     return status ? status : check_moments(in->mean, in->std, in->features, err);
 }
 
+/* Codes times the scales of their groups are levels of int8. */
+static enum ht_status check_groups(const struct ht_qlayer *l, struct ht_error *err)
+{
+    const struct ht_qweights *w = &l->weights;
+    const size_t groups = ht_qlayer_groups(l);
+    const int most = ht_grid_max_group_scale(&w->grid);
+    if ((w->group == 0) != (w->group_scale == NULL))
+        return BAD("groups and their scales come together or not at all");
+    if (w->group > HT_QMODEL_MAX_WIDTH)
+        return BAD("groups of %zu inputs", w->group);
+    if (w->group && most < 1)
+        return BAD("grid %s has no groups", w->grid.name);
+    for (size_t i = 0; i < l->out * groups; i++)
+        if (w->group_scale[i] < 1 || w->group_scale[i] > most)
+            return BAD("group_scale %d of neuron %zu, group %zu is not in 1 to %d",
+                       w->group_scale[i], i / groups, i % groups, most);
+    return HT_OK;
+}
+
 static enum ht_status check_weights(const struct ht_qmodel *m, size_t index, struct ht_error *err)
 {
     const struct ht_qlayer *l = &m->layers[index];
@@ -191,6 +210,9 @@ static enum ht_status check_weights(const struct ht_qmodel *m, size_t index, str
             return BAD("zero_point[%zu] %d does not fit grid %s with %d bits", n, w->zero_point[n],
                        w->grid.name, w->grid.bits);
     }
+    status = check_groups(l, err);
+    if (status)
+        return status;
     const int bits = w->grid.bits;
     const size_t count = l->out * l->in, used = count % 8 * (size_t)bits % 8;
     for (size_t i = 0; ht_grid_is_float16(&w->grid) && i < count; i++)

@@ -245,6 +245,19 @@ static void check_description(struct input *in, const char *group, const struct 
     ht_free(stored);
 }
 
+/* Since version 2. */
+static void get_groups(struct input *in, const char *group, struct ht_qlayer *l)
+{
+    char path[HT_FILE_PATH];
+    if (in->status || ht_container_version(in->reader) < 2)
+        return;
+    l->weights.group = (size_t)get_integer(in, ht_file_path(path, group, "weight"), "group", 0,
+                                           HT_QMODEL_MAX_WIDTH);
+    if (l->weights.group)
+        l->weights.group_scale = get_vector(in, ht_file_path(path, group, "group_scale"), HT_U8,
+                                            l->out * ht_qlayer_groups(l));
+}
+
 static void get_weights(struct input *in, const char *group, struct ht_qlayer *l)
 {
     struct ht_qweights *w = &l->weights;
@@ -257,6 +270,7 @@ static void get_weights(struct input *in, const char *group, struct ht_qlayer *l
         get_levels(in, ht_file_path(levels, group, "level"), &w->grid);
     w->packed = get_vector(in, path, HT_U8, ht_packed_size(l->out * l->in, w->grid.bits));
     check_description(in, group, l);
+    get_groups(in, group, l);
     w->channels = per_tensor ? 1 : l->out;
     w->scale = get_vector(in, ht_file_path(path, group, "scale"), HT_F32, w->channels);
     w->zero_point =

@@ -38,6 +38,22 @@ static enum ht_status lower_activation(struct ht_qactivation *a, const struct ht
     return HT_OK;
 }
 
+/* A row to codes, and the scales of its groups. */
+static void lower_row(struct ht_qlayer *l, const struct ht_quantizer *q, const ht_real *w, size_t n,
+                      ht_real *level)
+{
+    const struct ht_place_in_run eval = {NULL, 0};
+    for (size_t g = 0; g < q->groups; g++) {
+        const struct ht_row_part p = ht_quantizer_part(q, n, g, l->in);
+        ht_quantizer_levels(q, p.channel, eval, w + n * l->in + p.at, p.n, level);
+        for (size_t k = 0; k < p.n; k++)
+            ht_pack_code(l->weights.packed, n * l->in + p.at + k, q->grid.bits,
+                         ht_grid_code(&q->grid, (int)(level[k] + q->zero_point[p.channel])));
+        if (q->group)
+            l->weights.group_scale[p.channel] = (uint8_t)q->group_scale[p.channel];
+    }
+}
+
 /* Rows find scale and zero point for themselves. */
 static void lower_dynamic(struct ht_qactivation *a, const struct ht_quantizer *q)
 {
@@ -76,22 +92,19 @@ static enum ht_status lower_codes(struct ht_qlayer *l, const struct ht_model *m,
         return lower_float16(l, b, w, err);
     ht_real *row = ht_calloc(b->in, sizeof *row);
     l->weights.packed = ht_calloc(ht_packed_size(b->in * b->out, q->grid.bits), 1);
-    if (!row || !l->weights.packed) {
+    l->weights.group = q->group;
+    if (q->group)
+        l->weights.group_scale = ht_calloc(q->channels, 1);
+    if (!row || !l->weights.packed || (q->group && !l->weights.group_scale)) {
         ht_free(row);
         return ht_fail_memory(err);
     }
     if (ht_quantizer_observes(q, HT_MODE_EVAL))
-        ht_quantizer_observe(q, w, b->in * b->out / q->channels);
+        ht_quantizer_observe(q, w, b->in * b->out / (q->channels / q->groups));
     ht_quantizer_refresh(q, HT_MODE_EVAL);
     l->weights.grid = q->grid; /* with the levels of a codebook as they are now */
-    for (size_t n = 0; n < b->out; n++) {
-        size_t c = q->channels == 1 ? 0 : n;
-        const struct ht_place_in_run eval = {NULL, 0};
-        ht_quantizer_levels(q, c, eval, w + n * b->in, b->in, row);
-        for (size_t k = 0; k < b->in; k++)
-            ht_pack_code(l->weights.packed, n * b->in + k, q->grid.bits,
-                         ht_grid_code(&q->grid, (int)(row[k] + q->zero_point[c])));
-    }
+    for (size_t n = 0; n < b->out; n++)
+        lower_row(l, q, w, n, row);
     ht_free(row);
     return HT_OK;
 }
@@ -105,7 +118,7 @@ static enum ht_status lower_affine(struct ht_qlayer *l, const struct ht_model *m
     const bool integer = b->input_kind == HT_TENSOR_LEVELS;
     const double bound =
         integer ? (double)ht_quantizer_bound(input) * (double)ht_quantizer_bound(q) : 0;
-    l->weights.channels = b->batchnorm ? b->out : q->channels;
+    l->weights.channels = b->batchnorm ? b->out : q->channels / q->groups;
     l->weights.scale = ht_calloc(l->weights.channels, sizeof(float));
     if (integer)
         l->bias = ht_calloc(b->out, sizeof *l->bias);
@@ -117,9 +130,8 @@ static enum ht_status lower_affine(struct ht_qlayer *l, const struct ht_model *m
         (q->grid.has_zero_point && !l->weights.zero_point))
         return ht_fail_memory(err);
     for (size_t n = 0; n < b->out; n++) {
-        size_t c = q->channels == 1 ? 0 : n;
-        struct ht_folded f = {q->effective ? q->effective[c] : 1,
-                              b->bias ? param(m, b->bias_span)[n] : 0};
+        const size_t c = q->channels == q->groups ? 0 : n;
+        struct ht_folded f = {q->unit ? q->unit[c] : 1, b->bias ? param(m, b->bias_span)[n] : 0};
         if (b->batchnorm)
             f = ht_fold_batchnorm(f.weight_scale, param(m, b->gamma_span)[n],
                                   param(m, b->beta_span)[n], state(m, b->mean_span)[n],

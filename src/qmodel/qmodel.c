@@ -14,6 +14,28 @@ const struct ht_qactivation *ht_qlayer_input_quant(const struct ht_qmodel *m, si
     return layer == 0 ? &m->input.quant : ht_qlayer_output_quant(&m->layers[layer - 1]);
 }
 
+size_t ht_qlayer_groups(const struct ht_qlayer *layer)
+{
+    const size_t group = layer->weights.group;
+    return group ? layer->in / group + (layer->in % group != 0) : 0;
+}
+
+int ht_qlayer_weight(const struct ht_qlayer *layer, size_t output, size_t input)
+{
+    const struct ht_qweights *w = &layer->weights;
+    const size_t i = output * layer->in + input;
+    const int level = ht_grid_level(&w->grid, ht_unpack_code(w->packed, i, w->grid.bits));
+    if (!w->group)
+        return level;
+    return level * w->group_scale[output * ht_qlayer_groups(layer) + input / w->group];
+}
+
+size_t ht_qlayer_weight_bytes(const struct ht_qlayer *layer)
+{
+    return ht_packed_size(layer->out * layer->in, layer->weights.grid.bits) +
+           layer->out * ht_qlayer_groups(layer);
+}
+
 enum ht_qoutput_kind ht_qlayer_input_kind(const struct ht_qmodel *m, size_t layer)
 {
     return layer == 0 ? m->input.kind : m->layers[layer - 1].output;
@@ -79,6 +101,7 @@ void ht_qmodel_destroy(struct ht_qmodel *m)
         ht_free(l->weights.packed);
         ht_free(l->weights.scale);
         ht_free(l->weights.zero_point);
+        ht_free(l->weights.group_scale);
         ht_free(l->bias);
         ht_free(l->multiplier);
         ht_free(l->real_bias);
@@ -145,18 +168,22 @@ size_t ht_qmodel_class(const struct ht_qmodel *m, const float *y)
     return best;
 }
 
+size_t ht_qlayer_bytes(const struct ht_qlayer *l)
+{
+    size_t bytes = ht_qlayer_weight_bytes(l);
+    bytes += l->weights.channels * sizeof(float) + l->out * sizeof(int32_t);
+    if (l->weights.zero_point)
+        bytes += l->weights.channels * sizeof(int32_t);
+    if (l->weights.grid.learned)
+        bytes += (size_t)1 << l->weights.grid.bits;
+    return bytes;
+}
+
 size_t ht_qmodel_bytes(const struct ht_qmodel *m)
 {
     size_t bytes = 0;
-    for (size_t i = 0; i < m->n_layers; i++) {
-        const struct ht_qlayer *l = &m->layers[i];
-        bytes += ht_packed_size(l->out * l->in, l->weights.grid.bits);
-        bytes += l->weights.channels * sizeof(float) + l->out * sizeof(int32_t);
-        if (l->weights.zero_point)
-            bytes += l->weights.channels * sizeof(int32_t);
-        if (l->weights.grid.learned)
-            bytes += (size_t)1 << l->weights.grid.bits;
-    }
+    for (size_t i = 0; i < m->n_layers; i++)
+        bytes += ht_qlayer_bytes(&m->layers[i]);
     return bytes;
 }
 

@@ -10,7 +10,8 @@
 #include "base/error.h"
 #include "quant/grid.h"
 
-/* Of files: 1 for models whose layers all take levels of a scale that is known, else 2. */
+/* Of files: 1 for models whose layers all take levels of a scale that is known, and have no groups,
+ * else 2. */
 #define HT_QMODEL_VERSION 2u
 
 /* Limits of a model, checked before anything is allocated for it. */
@@ -56,6 +57,10 @@ struct ht_qweights {
     float *scale;        /* [channels], already times the BN gain; owned */
     int32_t *zero_point; /* [channels] (affine), or NULL = 0; owned */
     size_t channels;     /* out (per channel), or 1 */
+    /* Weights with a second scale for each `group` inputs of a row: a weight's level is
+     * level[code] * group_scale, within +-127. */
+    size_t group;         /* 0: none */
+    uint8_t *group_scale; /* [out, ht_qlayer_groups], or NULL; owned */
 };
 
 /* One dense layer with everything folded into it. Its input is what the layer before gives. From
@@ -101,6 +106,15 @@ struct ht_qmodel {
 /* What the levels of the model's output (or a layer's) look like after its table, if any. */
 const struct ht_qactivation *ht_qlayer_output_quant(const struct ht_qlayer *layer);
 
+/* Groups of a row of weights; 0 without. */
+size_t ht_qlayer_groups(const struct ht_qlayer *layer);
+
+/* The level of a weight, with the scale of its group in it. */
+int ht_qlayer_weight(const struct ht_qlayer *layer, size_t output, size_t input);
+
+/* Bytes of the layer's codes and group scales. */
+size_t ht_qlayer_weight_bytes(const struct ht_qlayer *layer);
+
 /* What the layer's input levels look like: the model's input, or the layer before. */
 const struct ht_qactivation *ht_qlayer_input_quant(const struct ht_qmodel *m, size_t layer);
 
@@ -134,7 +148,8 @@ void ht_qmodel_transform_input(const struct ht_qmodel *m, const float *raw, size
 size_t ht_qmodel_class(const struct ht_qmodel *m, const float *y);
 
 /* Everything a loaded or lowered model must hold: shapes chain, grids and widths known, codes
- * valid, pad bits zero, scales finite, normal and > 0, zero points in range, multipliers equal to
+ * valid, pad bits zero, scales finite, normal and > 0, zero points and group scales in range,
+ * multipliers equal to
  * what their scales give, tables in range, and the accumulator bound
  * K * max|a - z_a| * max|w - z_w| + |bias| < 2^31 (also of the raw products). HT_ERR_MODEL names
  * the layer. */
@@ -151,6 +166,7 @@ enum ht_status ht_qmodel_load(struct ht_qmodel **ret, const char *path, struct h
 
 /* Bytes of weights, biases and scales as stored, and of the same network in float32. */
 size_t ht_qmodel_bytes(const struct ht_qmodel *m);
+size_t ht_qlayer_bytes(const struct ht_qlayer *layer); /* of one layer */
 size_t ht_qmodel_float_bytes(const struct ht_qmodel *m);
 
 /* Packing of codes: element i of `bits` wide codes. */

@@ -209,3 +209,11 @@ bool ht_grid_has_level(const struct ht_grid *g, int level)
         return g->level[ht_grid_code(g, level)] == level;
     return level >= g->lo && level <= g->hi && (level - g->lo) % g->step == 0;
 }
+
+int ht_grid_max_group_scale(const struct ht_grid *g)
+{
+    const int most = g->hi > -g->lo ? g->hi : -g->lo;
+    if (g->has_zero_point)
+        return 0;
+    return most > 0 ? 127 / most : 127; /* a codebook may have nothing but 0 */
+}

@@ -44,6 +44,9 @@ unsigned ht_grid_code(const struct ht_grid *g, int level);
 bool ht_grid_code_valid(const struct ht_grid *g, unsigned code);
 bool ht_grid_has_level(const struct ht_grid *g, int level);
 
+/* The largest whole number that times any level is within +-127; 0 for grids with zero points. */
+int ht_grid_max_group_scale(const struct ht_grid *g);
+
 /* Are levels kept as int8, not uint8? All tables are, whatever their levels. */
 static inline bool ht_grid_is_signed(const struct ht_grid *g)
 {

@@ -126,13 +126,20 @@ def _():
         run("train", "s-%s.yaml" % name, "run.dir=whole")
         stopped = 0
         for _ in range(200):
-            if run("train", "s-%s.yaml" % name, "run.max_minutes=0.0007", "--resume",
+            if run("train", "s-%s.yaml" % name, "run.max_minutes=0.0001", "--resume",
                    code=(0, 75)).code == 0:
                 break
             stopped += 1
         assert stopped > 0
         for n in ("model.h5", "checkpoints/best.h5", "metrics.jsonl"):
             assert read("runs", "s-" + name, n) == read("whole", "s-" + name, n), (name, n)
+
+
+@test("exports that know integers only refuse the other modes")
+def _():
+    for name in ("dynamic", "weight-only"):
+        for to in ("onnx", "qonnx"):
+            contains(run("export", "runs/s-" + name, "--to", to, code=2).err, "mode " + name)
 
 
 @test("annealed weights under dynamic and float activations")

@@ -284,6 +284,33 @@ Test(quant, errors)
          "estimator lsq needs range learned, not twn"},
         {"{weights: {bits: 4, grid: codebook, granularity: <>channel}}",
          "grid codebook has one table for a layer: use granularity tensor"},
+        {"{weights: {granularity: <>group}}",
+         "granularity group multiplies levels within int8: 8 bits leave no room for that; grid "
+         "narrow has it up to 6 bits"},
+        {"{weights: {group: <>32}}",
+         "granularity group multiplies levels within int8: 8 bits leave no room for that; grid "
+         "narrow has it up to 6 bits"},
+        {"{weights: {bits: 5, grid: apot, granularity: <>group}}",
+         "granularity group multiplies levels within int8: 5 bits leave no room for that; grid "
+         "apot has it up to 4 bits"},
+        {"{weights: {bits: 4, grid: affine, granularity: <>group}}",
+         "granularity group is not for grid affine: use full, narrow, zero_free, binary, pow2, "
+         "pow2_zero_free, apot or ternary"},
+        {"{weights: {bits: 4, grid: codebook, granularity: <>group}}",
+         "granularity group is not for grid codebook: use full, narrow, zero_free, binary, pow2, "
+         "pow2_zero_free, apot or ternary"},
+        {"{weights: {bits: 4, granularity: group, scale: <>power_of_two}}",
+         "granularity group has scales of its own: it needs scale real"},
+        {"{weights: {bits: 4, granularity: group, estimator: <>dorefa}}",
+         "estimator dorefa has a fixed scale: it needs granularity tensor or channel"},
+        {"{weights: {bits: 4, group: <>300}}", "quant.weights.group is 300, out of range: 8..256"},
+        {"{activations: {granularity: <>group}}",
+         "granularity group is for weights only: activations have one scale a tensor"},
+        {"{activations: {group: <>32}}",
+         "granularity group is for weights only: activations have one scale a tensor"},
+        {"{layers: {last: {weights: {bits: 8, granularity: <>group}}}}",
+         "granularity group multiplies levels within int8: 8 bits leave no room for that; grid "
+         "narrow has it up to 6 bits"},
         {"{weights: {scale: <>power}}", "quant.weights.scale is 'power', not one of: real, "
                                         "power_of_two"},
         {"{weights: {bits: 4, grid: pow2, rounding: <>stochastic}}",
@@ -369,6 +396,10 @@ Test(quant, errors)
     }
 }
 
+#define ADAROUND_GRIDS                                                                             \
+    "quant.adaround chooses between the two levels next to a weight: not with grid ternary or "    \
+    "codebook, granularity group, estimator dorefa or rounding floor"
+
 /* Post-training quantization, and what is done to a network before it. */
 Test(quant, calibration)
 {
@@ -401,6 +432,28 @@ Test(quant, calibration)
         {"[{dense: 8, bias: false, name: h}, relu, {dense: 3}]",
          "quant: {bias_correction: <>true, calibration_batches: 4}\ntrain: {from: runs/a}\n",
          "quant.bias_correction: layer h has no bias"},
+        {"[{dense: 8}, relu, {dense: 3}]", "quant: {adaround: <>true, calibration_batches: 4}\n",
+         "quant.adaround is for a trained network that is quantized from the start: it needs "
+         "train.from, and quant.start_epoch 0"},
+        {"[{dense: 8}, relu, {dense: 3}]", "quant: {adaround: <>true}\ntrain: {from: runs/a}\n",
+         "quant.adaround measures on the calibration batches: quant.calibration_batches must be "
+         "at least 1"},
+        {"[{dense: 8}, relu, {dense: 3}]",
+         "quant: {adaround: true, calibration_batches: 4, weights: {grid: <>codebook, bits: 2}}\n"
+         "train: {from: runs/a}\n",
+         ADAROUND_GRIDS},
+        {"[{dense: 8}, relu, {dense: 3}]",
+         "quant: {adaround: true, calibration_batches: 4, layers: {last: {weights: {grid: "
+         "<>ternary}}}}\ntrain: {from: runs/a}\n",
+         ADAROUND_GRIDS},
+        {"[{dense: 8}, relu, {dense: 3}]",
+         "quant: {adaround: true, calibration_batches: 4, weights: {range: min_max, estimator: "
+         "<>dorefa}}\ntrain: {from: runs/a}\n",
+         ADAROUND_GRIDS},
+        {"[{dense: 8}, relu, {dense: 3}]",
+         "quant: {adaround: true, calibration_batches: 4, weights: {rounding: floor, grid: "
+         "<>full, bits: 4}}\ntrain: {from: runs/a}\n",
+         ADAROUND_GRIDS},
         {"[{dense: 8}, tanh, dropout, {dense: 3}]",
          "quant: {equalize: <>true}\ntrain: {from: runs/a}\n",
          "quant.equalize moves factors through activations, which tanh does not let pass: only "
@@ -417,13 +470,15 @@ Test(quant, calibration)
         HEAD "model: {layers: [{dropout: 0.1}, {dense: 8, bias: false}, batchnorm, leaky_relu, "
              "{dense: 4}, {dense: 3}]}\n"
              "quant: {calibration_batches: 9, equalize: true, bias_correction: true, "
+             "adaround: true, adaround_iterations: 77, "
              "activations: {range: percentile, percentile: 99.9}}\n"
              "train: {epochs: 0, from: runs/a}\n",
         NULL, 0);
     const struct ht_experiment *e = ht_config_experiment(c);
     cr_assert_eq(e->train.epochs, 0);
     cr_assert_eq(e->quant.calibration_batches, 9);
-    cr_assert(e->quant.equalize && e->quant.bias_correction);
+    cr_assert(e->quant.equalize && e->quant.bias_correction && e->quant.adaround);
+    cr_assert_eq(e->quant.adaround_iterations, 77);
     cr_assert_eq(e->quant.activations.percentile, 99.9);
     cr_assert_eq(e->quant.weights.percentile, 99.99);
     ht_config_destroy(c);
@@ -561,6 +616,27 @@ Test(quant, overrides_inherit)
     cr_assert_str_eq(second->range, "kmeans");
     cr_assert_str_eq(second->granularity, "tensor");
     check_round_trip(ht_config_experiment(c));
+    ht_config_destroy(c);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+/* Groups end where a layer's bits leave no room for their scales, and with the bits of a sweep. */
+Test(quant, groups_are_inherited_where_there_is_room)
+{
+    struct ht_error err = {0};
+    struct ht_config *c =
+        load(TANH_BASE "quant: {weights: {bits: 4, group: 32}, layers: {first: {weights: {bits: "
+                       "8}}, last: {weights: {bits: 6, group: 128}}}}\n",
+             NULL, 0);
+    struct ht_experiment e = *ht_config_experiment(c);
+    cr_assert_str_eq(e.quant.weights.granularity, "group");
+    cr_assert_eq(e.quant.weights.group, 32);
+    cr_assert_str_eq(ht_experiment_weights(&e, 0)->granularity, "channel");
+    cr_assert_str_eq(ht_experiment_weights(&e, 1)->granularity, "group");
+    cr_assert_eq(ht_experiment_weights(&e, 1)->group, 128);
+    check_round_trip(&e);
+    ASSERT_OK(ht_experiment_set(&e, "quant.weights.bits", "8", &err), err);
+    cr_assert_str_eq(e.quant.weights.granularity, "channel");
     ht_config_destroy(c);
     cr_assert_eq(ht_alloc_live(), 0);
 }

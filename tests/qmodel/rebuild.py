@@ -107,6 +107,11 @@ def layer(group, a, source, kind):
     output = group["output"]
     to = text(attribute(output, "kind"))
     weight = unpack(group["weight"], group["level"][:] if "level" in group else None)
+    size = int(group["weight"].attrs.get("group", 0))
+    if size:  # one scale for `size` inputs of a row, the last group may be shorter
+        scales = group["group_scale"][:].astype(np.int64).reshape(len(weight), -1)
+        weight *= np.repeat(scales, size, axis=1)[:, : weight.shape[1]]
+        assert np.abs(weight).max() <= 127
     if "zero_point" in group:
         weight -= group["zero_point"][:].astype(np.int64).reshape(-1, 1)
     if kind != "codes":

@@ -63,6 +63,11 @@ static void expect_layer(const struct ht_qlayer *a, const struct ht_qlayer *b)
     cr_assert_eq(!a->weights.zero_point, !b->weights.zero_point);
     cr_assert(!a->weights.zero_point || memcmp(a->weights.zero_point, b->weights.zero_point,
                                                a->weights.channels * sizeof(int32_t)) == 0);
+    cr_assert_eq(a->weights.group, b->weights.group);
+    cr_assert_eq(!a->weights.group_scale, !b->weights.group_scale);
+    cr_assert(!a->weights.group_scale ||
+              memcmp(a->weights.group_scale, b->weights.group_scale,
+                     a->out * ((a->in + a->weights.group - 1) / a->weights.group)) == 0);
     cr_assert_eq(memcmp(a->bias, b->bias, a->out * sizeof *a->bias), 0);
     expect_floats(a->multiplier, b->multiplier, a->out);
     cr_assert_str_eq(a->activation, b->activation);
@@ -127,15 +132,17 @@ Test(file, round_trip_gives_equal_models_and_equal_bytes, .init = setup, .fini =
 /* The file alone says what the network computes: h5py and NumPy get the same bits from it. */
 Test(file, h5py_and_numpy_rebuild_the_network, .init = setup, .fini = teardown)
 {
-    int with_tables = 0;
+    int with_tables = 0, with_groups = 0;
     for (uint64_t seed = 1; seed <= 8; seed++) {
         char model[128], inputs[128], outputs[128], command[1024];
         struct ht_error err = {0};
         struct ht_qmodel *m = random_model(seed);
         const size_t samples = 50;
         float *x = random_inputs(m, samples, seed);
-        for (size_t i = 0; i < m->n_layers; i++)
+        for (size_t i = 0; i < m->n_layers; i++) {
             with_tables += m->layers[i].weights.grid.step == 0;
+            with_groups += m->layers[i].weights.group != 0;
+        }
         ASSERT_OK(ht_qmodel_save(m, in_folder(model, "model.h5"), &err), err);
         write_file(in_folder(inputs, "x"), x, samples * m->input.features * sizeof *x);
         snprintf(command, sizeof command, "'%s' '%s' '%s' '%s' '%s'", HT_TEST_PYTHON,
@@ -161,6 +168,7 @@ Test(file, h5py_and_numpy_rebuild_the_network, .init = setup, .fini = teardown)
         ht_qmodel_destroy(m);
     }
     cr_assert_gt(with_tables, 2, "%d layers with tables", with_tables);
+    cr_assert_gt(with_groups, 2, "%d layers with groups", with_groups);
 }
 #endif
 
@@ -408,6 +416,71 @@ Test(file, mutated_tables_are_refused, .init = setup, .fini = teardown)
     expect_model(m, back);
     ht_qmodel_destroy(m);
     ht_qmodel_destroy(back);
+}
+
+static const struct mutation group_mutations[] = {
+    {DROP, L0 "/weight", "group", 0, NULL, 0, 0},
+    {DROP, L1 "/weight", "group", 0, NULL, 0, 0},
+    {RETYPE, L0 "/weight", "group", 0, NULL, 0, 0},
+    {SET, L0 "/weight", "group", -1, NULL, 0, 0},
+    {SET, L0 "/weight", "group", 1, NULL, 0, 0}, /* another number of scales */
+    {SET, L0 "/weight", "group", 5, NULL, 0, 0},
+    {SET, L0 "/weight", "group", 16777217, NULL, 0, 0},
+    {SET, L0 "/weight", "group", 9e18, NULL, 0, 0},
+    {SET, L1 "/weight", "group", 2, NULL, 0, 0}, /* has no scales, and zero points */
+    {DROP, L0 "/group_scale", NULL, 0, NULL, 0, 0},
+    {SHORTEN, L0 "/group_scale", NULL, 0, NULL, 0, 0},
+    {RETYPE, L0 "/group_scale", NULL, 0, NULL, 0, 0},
+    {SET_ELEMENT, L0 "/group_scale", NULL, 0, NULL, 8, 0},
+    {SET_ELEMENT, L0 "/group_scale", NULL, 43, NULL, 0, 0}, /* 3 * 43 > 127 */
+    {SET_ELEMENT, L0 "/group_scale", NULL, 255, NULL, 0, 0},
+    {SET, L0 "/weight", "bits", 8, NULL, 0, 0},
+};
+
+Test(file, mutated_groups_are_refused, .init = setup, .fini = teardown)
+{
+    char path[128], what[256];
+    struct ht_error err = {0};
+    in_folder(path, "mutated.h5");
+    for (size_t i = 0; i <= sizeof group_mutations / sizeof *group_mutations; i++) {
+        struct ht_qmodel *m = plain_model(), *back = NULL;
+        const bool last = i == sizeof group_mutations / sizeof *group_mutations;
+        set_groups(&m->layers[0], 2);
+        mutation = last ? (struct mutation){.change = NOTHING} : group_mutations[i];
+        ASSERT_OK(save_mutated(m, path, &err), err);
+        if (last) {
+            ASSERT_OK(ht_qmodel_load(&back, path, &err), err);
+            expect_model(m, back);
+            ht_qmodel_destroy(back);
+        }
+        ht_qmodel_destroy(m);
+        if (last)
+            break;
+        snprintf(what, sizeof what, "mutation %zu: %s %s", i, mutation.path,
+                 mutation.name ? mutation.name : "");
+        cr_assert_gt(mutation.hits, 0, "%s: not in the file", what);
+        expect_refused(path, what);
+    }
+}
+
+/* Who knows no groups must not read their files, and reads the others as ever. */
+Test(file, version_is_the_oldest_that_serves, .init = setup, .fini = teardown)
+{
+    char path[128];
+    struct ht_error err = {0};
+    in_folder(path, "model.h5");
+    for (unsigned grouped = 0; grouped < 2; grouped++) {
+        struct ht_qmodel *m = plain_model();
+        size_t n, bytes = ht_qmodel_bytes(m);
+        if (grouped)
+            set_groups(&m->layers[0], 2);
+        cr_assert_eq(ht_qmodel_bytes(m), bytes + grouped * 9);
+        ASSERT_OK(ht_qmodel_save(m, path, &err), err);
+        uint8_t *data = read_all(path, &n);
+        cr_assert_eq(data[24], 1 + grouped);
+        free(data);
+        ht_qmodel_destroy(m);
+    }
 }
 
 /* Codes: what the grid does not have, and bits after the last code. */
