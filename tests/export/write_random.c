@@ -203,7 +203,7 @@ static void write_float(const char *folder, uint64_t seed, const char *name)
     m->outputs = network->outputs;
     strcpy(m->task, "regression");
     struct ht_node *x = ht_graph_input(g, network->inputs);
-    struct ht_node *y = ht_model_build(network, g, x, false, NULL);
+    struct ht_node *y = ht_model_build(network, g, x, HT_FORM_FLOAT, NULL);
     ht_graph_keep(g, y);
     if (ht_graph_plan(g, NULL, 0, &err) != HT_OK)
         fail("graph", &err);
