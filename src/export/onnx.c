@@ -13,7 +13,7 @@ static enum ht_status check(const struct ht_export_source *source, enum ht_expor
         if (!ht_onnx_has_activation(n->blocks[i].activation->name, true))
             return ht_fail(err, HT_ERR_CONFIG, "%s: the activation %s has no ONNX form yet",
                            n->blocks[i].name, n->blocks[i].activation->name);
-    return ht_onnx_check_input(source->model, input, err);
+    return ht_onnx_check_model(source->model, input, err);
 }
 
 enum ht_status ht_export_onnx(const struct ht_export_source *source,

@@ -16,11 +16,13 @@ const char *ht_onnx_raw_input(struct ht_onnx *o, const struct ht_qinput *in,
     return "input";
 }
 
-enum ht_status ht_onnx_check_input(const struct ht_qmodel *m, enum ht_export_input kind,
+enum ht_status ht_onnx_check_model(const struct ht_qmodel *m, enum ht_export_input kind,
                                    struct ht_error *err)
 {
-    if (kind == HT_EXPORT_FLOAT || m->input.pixel_range)
-        return HT_OK;
+    const enum ht_status status =
+        m->n_layers > 0 ? ht_qmodel_require_integer(m, "onnx", err) : HT_OK;
+    if (status != HT_OK || kind == HT_EXPORT_FLOAT || m->input.pixel_range)
+        return status;
     return ht_fail(err, HT_ERR_CONFIG,
                    "%s: bytes are the input of networks for images; the features of this one are "
                    "numbers, use float",

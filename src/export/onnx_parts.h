@@ -27,8 +27,9 @@ const char *ht_onnx_transform(struct ht_onnx *o, const struct ht_qinput *in,
 /* What the model says of itself: name, task, classes, scores, experiment. */
 void ht_onnx_describe(struct ht_onnx *o, const struct ht_export_source *source);
 
-/* HT_ERR_CONFIG where bytes are asked for, but the network's raw values are numbers. */
-enum ht_status ht_onnx_check_input(const struct ht_qmodel *m, enum ht_export_input kind,
+/* HT_ERR_CONFIG for models of modes that have no form here, and where bytes are asked for, but the
+ * network's raw values are numbers. */
+enum ht_status ht_onnx_check_model(const struct ht_qmodel *m, enum ht_export_input kind,
                                    struct ht_error *err);
 
 /* One line about a layer, for people. */
@@ -37,6 +38,10 @@ const char *ht_onnx_layer_text(struct ht_onnx *o, const struct ht_qlayer *l);
 /* Declares the value "output" [batch, outputs] as that, and for regression makes "target" of it, in
  * the unit of the targets. */
 void ht_onnx_finish_outputs(struct ht_onnx *o, const struct ht_qmodel *m);
+
+/* The grid of a layer's weights as they are exported. Scales of groups are multiplied in: no ONNX
+ * operator that ONNX Runtime computes in integers has them, and code * group scale is an int8. */
+struct ht_grid ht_onnx_weight_grid(const struct ht_qlayer *l);
 
 /* The weights of a layer as int8 or uint8 [out, in], for inputs that are uint8: level - grid.lo. */
 struct ht_onnx_weights {

@@ -22,6 +22,14 @@ static int larger(int a, int b)
     return a > b ? a : b;
 }
 
+struct ht_grid ht_onnx_weight_grid(const struct ht_qlayer *l)
+{
+    struct ht_grid bytes = l->weights.grid;
+    if (l->weights.group)
+        ht_grid_init(&bytes, "narrow", 8, NULL);
+    return bytes;
+}
+
 static struct bytes choose_bytes(const struct ht_grid *g, const struct ht_qactivation *input)
 {
     const int pair = 2 * (input->hi - input->grid.lo) * larger(abs(g->lo), abs(g->hi));
@@ -51,12 +59,11 @@ static const uint8_t *pack(struct ht_onnx *o, const struct ht_qlayer *l, int wid
     const size_t n = l->in * l->out;
     const unsigned mask = (1u << width) - 1;
     uint8_t *packed = ht_onnx_memory(o, ht_packed_size(n, width), 1);
-    int32_t value[256];
-    for (unsigned code = 0; code < 1u << w->grid.bits; code++)
-        value[code] = levels ? ht_grid_level(&w->grid, code) + shift : (int32_t)code;
-    for (size_t i = 0; packed && i < n; i++)
-        ht_pack_code(packed, i, width,
-                     (unsigned)value[ht_unpack_code(w->packed, i, w->grid.bits)] & mask);
+    for (size_t i = 0; packed && i < n; i++) {
+        const unsigned code = ht_unpack_code(w->packed, i, w->grid.bits);
+        const int level = ht_qlayer_weight(l, i / l->in, i % l->in);
+        ht_pack_code(packed, i, width, (levels ? (unsigned)(level + shift) : code) & mask);
+    }
     return packed;
 }
 
@@ -82,14 +89,14 @@ static const char *gather(struct ht_onnx *o, const struct ht_qlayer *l, int widt
 
 static const char *store(struct ht_onnx *o, const struct ht_qlayer *l, struct bytes bytes)
 {
-    const struct ht_grid *g = &l->weights.grid;
-    const int width = g->bits <= 2 ? 2 : g->bits <= 4 ? 4 : 8;
+    const struct ht_grid grid = ht_onnx_weight_grid(l);
+    const int width = grid.bits <= 2 ? 2 : grid.bits <= 4 ? 4 : 8;
     const size_t size = ht_packed_size(l->in * l->out, width);
     const char *name = ht_onnx_text(o, "%s.weight", l->name);
     if (width == 8)
         return ht_onnx_matrix(o, name, bytes.type, l->out, l->in, pack(o, l, 8, true, bytes.shift),
                               size);
-    const int type = narrow_type(g, width);
+    const int type = narrow_type(&grid, width);
     if (!type)
         return gather(o, l, width, bytes);
     const char *value =
@@ -107,11 +114,9 @@ static bool fits_float(const struct ht_qlayer *l, const struct ht_qactivation *i
         larger(abs(input->lo - input->zero_point), abs(input->hi - input->zero_point));
     for (size_t n = 0; n < l->out; n++) {
         const int z = w->zero_point ? w->zero_point[w->channels == 1 ? 0 : n] : 0;
-        int64_t sum = 0, distance[256];
-        for (unsigned code = 0; code < 1u << w->grid.bits; code++)
-            distance[code] = abs(ht_grid_level(&w->grid, code) - z);
+        int64_t sum = 0;
         for (size_t k = 0; k < l->in; k++)
-            sum += distance[ht_unpack_code(w->packed, n * l->in + k, w->grid.bits)];
+            sum += abs(ht_qlayer_weight(l, n, k) - z);
         if (llabs((long long)l->bias[n]) + reach * sum > MAX_FLOAT_WHOLE)
             return false;
     }
@@ -122,7 +127,8 @@ struct ht_onnx_weights ht_onnx_weights(struct ht_onnx *o, const struct ht_qmodel
 {
     const struct ht_qlayer *l = &m->layers[layer];
     const struct ht_qactivation *input = ht_qlayer_input_quant(m, layer);
-    const struct bytes bytes = choose_bytes(&l->weights.grid, input);
+    const struct ht_grid grid = ht_onnx_weight_grid(l);
+    const struct bytes bytes = choose_bytes(&grid, input);
     return (struct ht_onnx_weights){
         .value = store(o, l, bytes),
         .type = bytes.type,

@@ -83,7 +83,7 @@ static const char *real_weights(struct ht_onnx *o, const struct ht_qlayer *l)
     float *real = ht_onnx_memory(o, n, sizeof *real);
     for (size_t i = 0; real && i < n; i++) {
         const size_t row = i / l->in, c = w->channels == 1 ? 0 : row;
-        const int level = ht_grid_level(&w->grid, ht_unpack_code(w->packed, i, w->grid.bits));
+        const int level = ht_qlayer_weight(l, row, i % l->in);
         real[i % l->in * l->out + row] =
             w->scale[c] * (float)(level - (w->zero_point ? w->zero_point[c] : 0));
     }
@@ -105,7 +105,7 @@ static const char *zero_points(struct ht_onnx *o, const struct ht_qlayer *l)
 static const char *weights(struct ht_onnx *o, const struct ht_qlayer *l)
 {
     const struct ht_qweights *w = &l->weights;
-    const struct ht_grid *g = &w->grid;
+    const struct ht_grid grid = ht_onnx_weight_grid(l), *g = &grid;
     const char *output = ht_onnx_text(o, "%s/weight", l->name);
     const char *real = real_weights(o, l);
     const char *scale = ht_onnx_floats(o, ht_onnx_text(o, "%s.weight_scale", l->name), w->scale,
@@ -194,7 +194,7 @@ enum ht_status ht_export_qonnx(const struct ht_export_source *source,
 {
     const struct ht_qmodel *m = source->model;
     struct ht_onnx o = {0};
-    enum ht_status status = ht_onnx_check_input(m, options->input, err);
+    enum ht_status status = ht_onnx_check_model(m, options->input, err);
     if (status == HT_OK)
         status = check(m, err);
     if (status != HT_OK)

@@ -3,6 +3,9 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "quant/group.h"
+#include "quant/dynamic.h"
+#include "quant/half.h"
 
 /* --- a graph to run batches through --- */
 
@@ -74,6 +77,51 @@ static void add_columns(const ht_real *x, size_t rows, size_t cols, double scale
     for (size_t b = 0; b < rows; b++)
         for (size_t j = 0; j < cols; j++)
             sum[j] += scale * (double)x[b * cols + j];
+}
+
+/* What a block of the quantized network gives: real, or of one scale or one for each row. */
+static void add_block(const struct ht_node *y, size_t rows, double *sum)
+{
+    for (size_t b = 0; b < rows; b++) {
+        const size_t scale = y->n_scale > 1 ? b : 0;
+        add_columns(y->value + b * y->cols, 1, y->cols, y->n_scale ? (double)y->scale[scale] : 1,
+                    sum);
+    }
+}
+
+/* An input without a scale of its own. */
+static void add_input(const struct ht_model *m, const ht_real *x, size_t rows, ht_real *levels,
+                      double *sum)
+{
+    const struct ht_quantizer *q = &m->input;
+    const size_t cols = m->inputs;
+    if (m->input_kind == HT_TENSOR_REAL) {
+        add_columns(x, rows, cols, 1, sum);
+        return;
+    }
+    for (size_t b = 0; b < rows; b++) {
+        const struct ht_row_scale s =
+            ht_row_levels(&q->grid, q->rounding, x + b * cols, cols, levels);
+        add_columns(levels, 1, cols, (double)s.scale, sum);
+    }
+}
+
+/* The quantized weights of neuron n of a block are value[in] times what is returned. */
+static double weight_row(const struct ht_block *b, const ht_real *w, size_t n, ht_real *value)
+{
+    const struct ht_quantizer *q = &b->weights;
+    const struct ht_place_in_run eval = {NULL, 0};
+    for (size_t k = 0; ht_grid_is_float16(&q->grid) && k < b->in; k++)
+        value[k] = (ht_real)ht_half_to_float(ht_half_of_float((float)w[k]));
+    if (ht_grid_is_float16(&q->grid))
+        return 1;
+    for (size_t g = 0; g < q->groups; g++) {
+        const struct ht_row_part p = ht_quantizer_part(q, n, g, b->in);
+        ht_quantizer_levels(q, p.channel, eval, w + p.at, p.n, value + p.at);
+        if (q->group)
+            ht_group_multiply(q, p.channel, p.n, value + p.at);
+    }
+    return (double)q->unit[q->channels == q->groups ? 0 : n];
 }
 
 struct correction {
@@ -153,12 +201,13 @@ static void measure_quantized(struct correction *c, size_t index,
     for (size_t i = 0; i < data->batches; i++) {
         const size_t rows = run_batch(&c->quantized, data, i);
         samples += (double)rows;
-        if (index == 0) {
+        if (index > 0) {
+            add_block(c->quantized.blocks[index - 1], rows, c->mean);
+        } else if (m->input_kind == HT_TENSOR_LEVELS) {
             ht_quantizer_levels(&m->input, 0, eval, c->quantized.x->value, rows * cols, c->levels);
             add_columns(c->levels, rows, cols, (double)m->input.effective[0], c->mean);
         } else {
-            const struct ht_node *q = c->quantized.blocks[index - 1];
-            add_columns(q->value, rows, cols, (double)q->scale[0], c->mean);
+            add_input(m, c->quantized.x->value, rows, c->levels, c->mean);
         }
     }
     for (size_t j = 0; j < cols; j++)
@@ -173,11 +222,8 @@ static void correct_layer(struct correction *c, size_t index, const double *plai
     const struct ht_block *b = &m->blocks[index];
     const ht_real *w = m->params.value + m->params.spans[b->weight_span].offset;
     for (size_t n = 0; n < b->out; n++, w += b->in) {
-        const size_t channel = b->weights.channels == 1 ? 0 : n;
-        const struct ht_place_in_run eval = {NULL, 0};
-        const double scale = (double)b->weights.effective[channel];
+        const double scale = weight_row(b, w, n, c->levels);
         double error = 0;
-        ht_quantizer_levels(&b->weights, channel, eval, w, b->in, c->levels);
         for (size_t k = 0; k < b->in; k++)
             error += scale * (double)c->levels[k] * c->mean[k] - (double)w[k] * plain_mean[k];
         if (b->batchnorm)

@@ -58,9 +58,9 @@ static enum ht_status prepare(struct ht_network *network, struct ht_evaluation *
             "%s: this checkpoint is of the float32 stage, quantization starts after epoch "
             "%d (quant.start_epoch); train on with --resume",
             s->experiment->name, s->experiment->quant.start_epoch);
+    const enum ht_form form = s->model->quantized ? HT_FORM_QUANTIZED : HT_FORM_FLOAT;
     enum ht_status status =
-        ht_network_init(network, s->model, &s->objective, 256,
-                        s->model->quantized ? HT_FORM_QUANTIZED : HT_FORM_FLOAT, false, NULL, err);
+        ht_network_init(network, s->model, &s->objective, 256, form, false, NULL, err);
     validation->score = NAN;
     if (status == HT_OK && s->dataset->count[HT_VALIDATION])
         status = ht_evaluate(validation, network, &s->objective, s->dataset, HT_VALIDATION, err);

@@ -113,12 +113,14 @@ enum ht_status ht_setup_dataset(struct ht_dataset **ret, const struct ht_experim
 
 static struct ht_quantizer_spec quantizer_spec(const struct ht_quantizer_config *c)
 {
+    const bool grouped = strcmp(c->granularity, "group") == 0;
     struct ht_quantizer_spec s = {.grid = c->grid,
                                   .range = c->range,
                                   .estimator = c->estimator,
                                   .rounding = c->rounding,
                                   .bits = c->bits,
-                                  .per_channel = strcmp(c->granularity, "channel") == 0,
+                                  .per_channel = strcmp(c->granularity, "tensor") != 0,
+                                  .group = grouped ? (size_t)c->group : 0,
                                   .momentum = c->momentum,
                                   .percentile = c->percentile,
                                   .power_of_two = strcmp(c->scale, "power_of_two") == 0,
@@ -230,6 +232,8 @@ enum ht_status ht_setup_input_range(struct ht_model *model, const struct ht_data
                                     struct ht_error *err)
 {
     struct ht_range_stats all = {0, 0, 0};
+    if (model->input_kind != HT_TENSOR_LEVELS)
+        return HT_OK;
     if (d->bytes) { /* pixels: the whole range, so that the 8-bit codes are the bytes themselves */
         all.max = 1;
         all.min = d->symmetric_pixels ? -1 : 0;

@@ -8,9 +8,9 @@
 #include "base/alloc.h"
 #include "config/config.h"
 #include "io/file.h"
-#include "layers/calibrate.h"
 #include "layers/oscillation.h"
 #include "tensor/blas.h"
+#include "train/calibration.h"
 #include "train/evaluate.h"
 #include "train/metrics.h"
 #include "train/run.h"
@@ -450,30 +450,6 @@ static enum ht_status poll_stops(struct ht_trainer *t, const struct ht_train_hoo
     return status;
 }
 
-static size_t load_calibration(void *user, size_t index, ht_real *x)
-{
-    const struct ht_trainer *t = user;
-    const size_t batch = (size_t)t->e->train.batch, at = index * batch;
-    const size_t left = t->d->count[HT_TRAIN] - at, count = left < batch ? left : batch;
-    ht_dataset_features(t->d, t->order + at, count, NULL, 0, 0, x);
-    return count;
-}
-
-/* Before the first quantized step, on the batches of its epoch. */
-static enum ht_status calibrate(struct ht_trainer *t, struct ht_error *err)
-{
-    const struct ht_experiment *e = t->e;
-    const int64_t all = batches_per_epoch(t), wanted = e->quant.calibration_batches;
-    const struct ht_calibration_data data = {(size_t)(wanted < all ? wanted : all),
-                                             (size_t)e->train.batch, load_calibration, t};
-    enum ht_status status = e->quant.equalize ? ht_model_equalize(t->model, err) : HT_OK;
-    if (status == HT_OK && wanted > 0)
-        status = ht_model_calibrate(t->model, &data, err);
-    if (status == HT_OK && e->quant.bias_correction)
-        status = ht_model_correct_biases(t->model, &data, err);
-    return status;
-}
-
 static enum ht_status train_epoch(struct ht_trainer *t, const struct ht_train_hooks *hooks,
                                   struct clock *clock, struct ht_error *err)
 {
@@ -485,7 +461,7 @@ static enum ht_status train_epoch(struct ht_trainer *t, const struct ht_train_ho
         return status;
     ht_dataset_shuffle(t->d, t->e->seed, (uint64_t)t->state.epoch, t->order);
     if (form != HT_FORM_FLOAT && t->state.epoch == t->e->quant.start_epoch && t->state.batch == 0)
-        status = calibrate(t, err);
+        status = ht_calibrate(t->model, t->e, t->d, t->order, err);
     if (status != HT_OK)
         return status;
     double before = now();
@@ -534,7 +510,7 @@ static enum ht_status take_as_it_is(struct ht_trainer *t, struct ht_error *err)
         return status;
     ht_dataset_shuffle(t->d, t->e->seed, 0, t->order);
     if (form == HT_FORM_QUANTIZED)
-        status = calibrate(t, err);
+        status = ht_calibrate(t->model, t->e, t->d, t->order, err);
     if (status == HT_OK && t->d->count[HT_VALIDATION] > 0)
         status = ht_evaluate(&v, &t->evaluation[form], &t->objective, t->d, HT_VALIDATION, err);
     if (status == HT_OK)

@@ -11,7 +11,7 @@ from harness import *
 csv_classes("toy")
 LAYERS = "[{dense: 12}, relu, {dense: 3}]"
 EXPERIMENT = experiment("toy-exp", "toy.yaml", LAYERS, dataset="validation: 0.2")
-COMMANDS = ["train", "compare", "export", "eval", "predict", "inspect", "check", "bench", "data"]
+COMMANDS = ["train", "compare", "export", "eval", "predict", "inspect", "check", "bits", "bench", "data"]
 run("train", EXPERIMENT)
 MODEL = "runs/toy-exp/model.h5"
 

@@ -278,13 +278,20 @@ def _():
         ["weights"], ["activations"], ["input", "weights", "activations", "output"])]
     settings.append(["quant.%s.scale=power_of_two" % q for q in ("weights", "activations")] +
                     ["quant.activations.range=learned", "quant.weights.bits=3"])
+    for bits in (1, 2, 3, 4, 6):
+        for name in ("learned", "min_max", "ema", "mse"):
+            settings.append(["quant.weights.granularity=group", "quant.weights.group=8",
+                             "quant.weights.bits=%d" % bits, "quant.weights.range=" + name])
+    settings += [["quant.weights.granularity=group", "quant.weights.group=9",
+                  "quant.weights.grid=" + grid, "quant.weights.bits=%d" % bits] for grid, bits in (
+                      ("full", 4), ("zero_free", 3), ("pow2", 3), ("apot", 4), ("ternary", 2))]
     for more in settings:
         r = run("train", EXPERIMENT, "name=grid", "train.epochs=2", "-o", "json", *more,
                 code=(0, 2))
         if r.code == 2:  # a pair that the rules refuse: told as such
             contains(r.err, "error:")
             assert "not built" not in r.err, more
-            assert not any(t in " ".join(more) for t in ("power_of_two", *tables)), more
+            assert not any(t in " ".join(more) for t in ("power_of_two", "group", *tables)), more
             print("# refused:", more)
             continue
         equal(r.json()[0]["mismatched_outputs"], 0, " ".join(more))
@@ -305,6 +312,30 @@ def _():
     rows = run("inspect", "runs/book/model.h5", "-o", "json").json()
     equal([(r["weight_grid"], r["weight_bits"]) for r in rows[1:]], [("codebook", 2)] * 3)
     run("eval", "runs/book/model.h5")
+
+
+@test("groups of weights: their scales are in the file and in the count of bytes")
+def _():
+    train("name=group", "quant.weights.granularity=group", "quant.weights.group=10",
+          "quant.weights.bits=3", "quant.layers.last.weights.bits=8")
+    rows = run("inspect", "runs/group/model.h5", "-o", "json").json()
+    sizes = [tuple(int(n) for n in r["shape"].split(" -> ")) for r in rows[1:]]
+    equal([r["group"] for r in rows[1:]], [10, 10, None])  # 8 bits have no room: by channel
+    equal([r["scales"] for r in rows[1:]],
+          [o * ((i + 9) // 10) if n < 2 else o for n, (i, o) in enumerate(sizes)])
+    equal([r["bytes"] for r in rows[1:3]],
+          [(i * o * 3 + 7) // 8 + o * ((i + 9) // 10) for i, o in sizes[:2]])
+    score = run("eval", "runs/group/model.h5", "-o", "json").json()
+    write("rows.csv", "0,0,0,0\n1,-1,1,-1\n")
+    equal(run("predict", "runs/group/model.h5", "rows.csv", "-o", "json").json(),
+          run("predict", "runs/group/model.h5", "rows.csv", "-o", "json",
+              env={"HALFTONE_ISA": "c"}).json())
+    run("export", "runs/group", "--to", "hdf5", "--out", "group.h5")
+    assert read("group.h5") == read("runs/group/model.h5")
+    equal(run("eval", "group.h5", "-o", "json", env={"HALFTONE_ISA": "c"}).json()[0]["score"],
+          score[0]["score"])
+    r = run("train", EXPERIMENT, "quant.weights.granularity=group", "quant.weights.bits=8", code=2)
+    contains(r.err, "8 bits leave no room")
 
 
 @test("grids and ranges that do not go together are refused where they are written")

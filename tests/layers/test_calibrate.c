@@ -17,6 +17,8 @@ static double uniform(uint64_t seed, size_t i)
     return ht_rng_uniform(seed, HT_RNG_TEST, i);
 }
 
+static size_t group; /* of inputs of the weights; 0: one scale for all of them */
+
 static struct ht_quantizer_spec quantizer(const char *grid, const char *range, int bits)
 {
     return (struct ht_quantizer_spec){.grid = grid,
@@ -49,6 +51,8 @@ static struct ht_model *make_model(bool batchnorm, const char *activation, const
         b->activation = i + 1 < N_BLOCKS ? activation : "none";
         b->slope = 0.1;
         b->weights = quantizer("narrow", range, bits);
+        b->weights.group = group;
+        b->weights.per_channel = group != 0;
         b->activations = quantizer("affine", range, bits == 3 ? 8 : bits);
     }
     spec.input = quantizer("affine", "min_max", 8);
@@ -295,9 +299,11 @@ Test(bias_correction, makes_the_mean_error_of_outputs_zero)
 {
     static float plain[BATCHES * ROWS * 10], y[BATCHES * ROWS * 10];
     struct ht_error err = {0};
-    for (int batchnorm = 0; batchnorm < 2; batchnorm++) {
+    for (int form = 0; form < 4; form++) {
         double before[10], after[10], most = 0;
-        struct ht_model *m = make_model(batchnorm, "relu", "min_max", 4);
+        group = form & 2 ? 7 : 0;
+        struct ht_model *m = make_model(form & 1, "relu", "min_max", 4);
+        const struct ht_quantizer *w = &m->blocks[2].weights;
         const size_t n = outputs(m, HT_FORM_FLOAT, HT_MODE_EVAL, plain);
         ASSERT_OK(ht_model_calibrate(m, &data, &err), err);
         outputs(m, HT_FORM_QUANTIZED, HT_MODE_EVAL, y);
@@ -309,13 +315,11 @@ Test(bias_correction, makes_the_mean_error_of_outputs_zero)
             most = fmax(most, fabs(before[j]));
         for (size_t j = 0; j < m->outputs; j++) {
             /* What is left: biases are whole numbers of accumulator units. */
-            const double unit =
-                (double)(m->blocks[1].output.scale[0] * m->blocks[2].weights.scale[0]);
+            const double unit = (double)(m->blocks[1].output.scale[0] * w->unit[group ? j : 0]);
             cr_assert_lt(fabs(after[j]), 0.51 * unit + 1e-5 * most, "output %zu: %g -> %g", j,
                          before[j], after[j]);
         }
-        cr_assert_gt(most,
-                     3 * (double)(m->blocks[1].output.scale[0] * m->blocks[2].weights.scale[0]),
+        cr_assert_gt(most, 3 * (double)(m->blocks[1].output.scale[0] * w->unit[0]),
                      "there was something to correct: %g", most);
         ht_model_destroy(m);
     }
