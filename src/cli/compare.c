@@ -68,6 +68,7 @@ static const struct ht_column columns[] = {
      .unit = 1e-6},
     {.key = "train_seconds", .title = "\ntraining", .kind = HT_COLUMN_SECONDS},
     {.key = "samples_per_s", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "warnings", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "run_dir", .kind = HT_COLUMN_TEXT, .flags = HT_COLUMN_MACHINE_ONLY},
 };
 
@@ -121,6 +122,7 @@ static void add_row(struct ht_table *t, const struct ht_compare_row *r)
     ht_table_set_real(t, "latency_us_batch1", r->latency_us);
     ht_table_set_real(t, "train_seconds", r->train_seconds);
     ht_table_set_real(t, "samples_per_s", r->samples_per_s);
+    ht_table_set_integer(t, "warnings", (int64_t)r->warnings);
     ht_table_set_text(t, "run_dir", r->run_dir);
 }
 
@@ -167,6 +169,11 @@ static void on_event(void *user, int64_t steps_done, int64_t steps, int jobs_don
              100 * (isfinite(result->integer_score) ? result->integer_score : result->score),
              result->split, ht_human_seconds(result->train_seconds).s);
     ht_progress_say(p, text);
+    for (size_t i = 0; i < result->n_warnings; i++) {
+        char warning[sizeof result->warnings->message + 2 * HT_NAME_LENGTH];
+        snprintf(warning, sizeof warning, "%s: warning: %s", finished, result->warnings[i].message);
+        ht_progress_say(p, warning);
+    }
 }
 
 static enum ht_status parse_bits(const char *text, int *bits, size_t *n, struct ht_error *err)

@@ -25,6 +25,17 @@ static void say_moved(struct view *v)
     v->moved[0] = '\0';
 }
 
+/* Each once, when it is found first. */
+static void say_warnings(struct view *v, const struct ht_train_event *e)
+{
+    char text[sizeof e->warnings->message + 16];
+    for (size_t i = 0; i < e->n_warnings; i++)
+        if (e->warnings[i].first_epoch == e->epoch) {
+            snprintf(text, sizeof text, "warning: %s", e->warnings[i].message);
+            ht_progress_say(&v->progress, text);
+        }
+}
+
 static void on_event(void *user, const struct ht_train_event *e)
 {
     struct view *v = user;
@@ -41,6 +52,7 @@ static void on_event(void *user, const struct ht_train_event *e)
         snprintf(text + n, sizeof text - (size_t)n, ", validation loss %.4f, score %.4f%s",
                  e->validation_loss, e->validation_score, e->improved ? " (best)" : "");
     ht_progress_milestone(&v->progress, ht_cli_now(), (uint64_t)e->step, (uint64_t)e->steps, text);
+    say_warnings(v, e);
 }
 
 static void say(void *user, const char *text)
@@ -76,6 +88,7 @@ static const struct ht_column columns[] = {
     {.key = "float_bytes", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "train_seconds", .title = "training\ntime", .kind = HT_COLUMN_SECONDS},
     {.key = "samples_per_s", .title = "samples\nper second", .kind = HT_COLUMN_REAL},
+    {.key = "warnings", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "run_dir", .kind = HT_COLUMN_TEXT, .flags = HT_COLUMN_MACHINE_ONLY},
 };
 
@@ -119,11 +132,33 @@ static enum ht_status print_result(const struct ht_cli *cli, const struct ht_run
     ht_table_set_integer(t, "float_bytes", (int64_t)r->float_bytes);
     ht_table_set_real(t, "train_seconds", r->train_seconds);
     ht_table_set_real(t, "samples_per_s", r->samples_per_s);
+    ht_table_set_integer(t, "warnings", (int64_t)r->n_warnings);
     ht_table_set_text(t, "run_dir", r->run_dir);
     status = ht_table_write(t, cli->format, stdout, err);
     ht_table_destroy(t);
     ht_free(shown);
     return status;
+}
+
+/* The ones that the last epoch still had, by name; their messages came when they began, unless
+ * there was no training. */
+static void say_remaining(const struct ht_cli *cli, const struct ht_run_result *r)
+{
+    char names[1024];
+    size_t n = 0, standing = 0;
+    for (size_t i = 0; i < r->n_warnings; i++) {
+        const struct ht_warning *w = &r->warnings[i];
+        if (r->epochs == 0)
+            ht_cli_say(cli, "warning: %s", w->message);
+        if (w->last_epoch != r->epochs)
+            continue;
+        n += (size_t)snprintf(names + n, sizeof names - n, "%s%s (%s)", standing++ ? ", " : "",
+                              w->check, w->where);
+        n = n < sizeof names ? n : sizeof names - 1;
+    }
+    if (r->n_warnings)
+        ht_cli_say(cli, "warnings: %zu, at the end %zu%s%s (result.json has them all)",
+                   r->n_warnings, standing, standing ? ": " : "", standing ? names : "");
 }
 
 static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
@@ -155,6 +190,7 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
             status = printed;
         ht_cli_say(cli, "run folder: %s%s%s", result.run_dir,
                    result.model_path[0] ? "\ninteger model: " : "", result.model_path);
+        say_remaining(cli, &result);
     }
     if (status == HT_ERR_CONFIG)
         ht_cli_show_place(config, err);

@@ -474,16 +474,6 @@ static void check_calibration(const struct rules *s)
         check_bias_correction(s);
 }
 
-/* An anomaly is what is badly reconstructed. */
-static void check_anomalies(const struct rules *s)
-{
-    const struct ht_experiment *e = s->e;
-    if (e->data.n_anomaly_classes > 0 && !is(e->data.target, "input"))
-        ht_diagnostics_add(s->r->d, written_at(s, &e->data.anomaly_classes, e->data.at),
-                           "data.anomaly_classes are found by their reconstruction error: "
-                           "data.target must be input (autoencoder)");
-}
-
 static bool anneals(const struct ht_experiment *e)
 {
     for (size_t i = 0, dense = 0; i < e->model.n_layers; i++) {
@@ -506,6 +496,16 @@ static void check_annealing(const struct rules *s)
                            "quant.hard_epochs %d leaves no epoch to an estimator that is annealed: "
                            "train.epochs is %d, quant.start_epoch %d",
                            e->quant.hard_epochs, e->train.epochs, e->quant.start_epoch);
+}
+
+/* An anomaly is what is badly reconstructed. */
+static void check_anomalies(const struct rules *s)
+{
+    const struct ht_experiment *e = s->e;
+    if (e->data.n_anomaly_classes > 0 && !is(e->data.target, "input"))
+        ht_diagnostics_add(s->r->d, written_at(s, &e->data.anomaly_classes, e->data.at),
+                           "data.anomaly_classes are found by their reconstruction error: "
+                           "data.target must be input (autoencoder)");
 }
 
 void ht_rules_apply(struct ht_reader *r, struct ht_experiment *e, enum ht_rules_mode mode)

@@ -112,6 +112,7 @@ void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_
     q->centroid_span = declare(params, prefix, "centroid",
                                q->grid.learned ? (size_t)1 << q->grid.bits : 0, 0, 0, 0);
     q->offset_span = declare(params, prefix, "offset", ht_quantizer_has_offset(q) ? 1 : 0, 0, 0, 0);
+    q->seen_span = declare(state, prefix, "seen", q->range->learned ? q->channels : 0, 0, 0, 0);
 }
 
 static ht_real *span_value(const struct ht_params *p, int span)
@@ -132,6 +133,7 @@ void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
     q->centroid = span_value(params, q->centroid_span);
     q->offset = span_value(params, q->offset_span);
     q->histogram = span_value(state, q->histogram_span);
+    q->seen = span_value(state, q->seen_span);
 }
 
 bool ht_quantizer_has_offset(const struct ht_quantizer *q)
@@ -220,10 +222,14 @@ void ht_quantizer_round_units(const struct ht_quantizer *q, struct ht_place_in_r
                               const ht_real *u, size_t n, ht_real *level)
 {
     const struct ht_rounder r = ht_quantizer_rounder(q, 0);
+    if (q->tally)
+        ht_tally_units(q->tally, q, 0, u, n);
     if (ht_quantizer_is_plain(q, place.run))
         ht_round_row(&r, u, n, level);
     else
         ht_round_row_by_chance(&r, noise_of(q, place), u, n, level);
+    if (q->tally)
+        ht_tally_levels(q->tally, q, 0, level, n);
 }
 
 void ht_quantizer_levels(const struct ht_quantizer *q, size_t c, struct ht_place_in_run place,
@@ -235,13 +241,21 @@ void ht_quantizer_levels(const struct ht_quantizer *q, size_t c, struct ht_place
         q->estimator->transform(x, n, &e, level);
         x = level;
     }
-    if (!(q->stochastic && place.run && place.run->mode == HT_MODE_TRAIN)) {
+    const bool by_chance = q->stochastic && place.run && place.run->mode == HT_MODE_TRAIN;
+    if (!by_chance && !q->tally) {
         ht_quantize_row(&r, x, q->effective[c], n, level);
         return;
     }
     for (size_t i = 0; i < n; i++)
         level[i] = x[i] / q->effective[c];
-    ht_round_row_by_chance(&r, noise_of(q, place), level, n, level);
+    if (q->tally)
+        ht_tally_units(q->tally, q, c, level, n);
+    if (by_chance)
+        ht_round_row_by_chance(&r, noise_of(q, place), level, n, level);
+    else
+        ht_round_row(&r, level, n, level);
+    if (q->tally)
+        ht_tally_levels(q->tally, q, c, level, n);
 }
 
 /* --- what follows from scales and centroids --- */

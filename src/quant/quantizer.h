@@ -10,6 +10,7 @@
 #include "quant/grid.h"
 #include "quant/range.h"
 #include "quant/round.h"
+#include "quant/tally.h"
 
 /* No scale is ever smaller: keeps products of scales normal float32 numbers. */
 #define HT_MIN_SCALE ((ht_real)9.313225746154785e-10) /* 2^-30 */
@@ -39,10 +40,11 @@ struct ht_quantizer {
     bool power_of_two; /* scales are restricted to powers of two: multipliers become shifts */
     ht_real parameter; /* of the estimator: struct ht_estimate */
     ht_real clip_start, clip_decay; /* pact */
-    ht_real dampening; /* of weights: ht_quantizer_dampen; 0 = none. Set from outside */
-    bool of_weights;   /* weights are seen whole each time; activations batch by batch */
-    size_t channels;   /* 1, or rows of the weights */
-    bool fixed;        /* its range is known and no longer observed: a network's input */
+    ht_real dampening;      /* of weights: ht_quantizer_dampen; 0 = none. Set from outside */
+    struct ht_tally *tally; /* NULL, or counts what is quantized, in one thread. Set from outside */
+    bool of_weights;        /* weights are seen whole each time; activations batch by batch */
+    size_t channels;        /* 1, or rows of the weights */
+    bool fixed;             /* its range is known and no longer observed: a network's input */
     /* While calibrating, eval mode observes, too, and running values are means of all batches. */
     bool calibrating;
     uint64_t measured; /* 1 + the version of the weights that the scale was measured of; 0: none */
@@ -52,6 +54,7 @@ struct ht_quantizer {
     int effective_span, threshold_span, centroid_span; /* -1: none */
     int histogram_span;                                /* -1: none */
     int offset_span;                                   /* parameter; -1: none */
+    int seen_span;                                     /* -1: none */
     ht_real *scale, *zero_point; /* [channels] as found or learned; zero_point is whole */
     ht_real *min, *max;          /* [channels] seen so far */
     ht_real *ready; /* [1] 0 until the first observation; calibration counts its batches */
@@ -65,7 +68,8 @@ struct ht_quantizer {
      * scale of them; centroid_of[level + 128] is the centroid that a level stands for. */
     ht_real *centroid;
     uint8_t centroid_of[256];
-    ht_real *offset;         /* [1] learned real value of the lowest level, or NULL */
+    ht_real *seen;   /* [channels] a learned scale when the last epoch ended, 0 before; else NULL */
+    ht_real *offset; /* [1] learned real value of the lowest level, or NULL */
     ht_real offset_residual; /* zero point - that of the offset unrounded: gradient checks */
 };
 

@@ -299,6 +299,7 @@ static enum ht_status fill_row(struct ht_compare_row *row, const struct plan *p,
         difference[i] = r->integer_score - base[i].result.score;
         row->outputs_compared += r->outputs_compared;
         row->mismatched_outputs += r->mismatched_outputs;
+        row->warnings += r->n_warnings;
         row->train_seconds += r->train_seconds / (double)seeds;
         row->samples_per_s += r->samples_per_s / (double)seeds;
     }

@@ -40,6 +40,7 @@ struct ht_compare_row {
     size_t model_bytes, float_bytes;
     double latency_us;                   /* batch 1, one thread: median */
     double train_seconds, samples_per_s; /* means over seeds */
+    size_t warnings;                     /* summed over seeds */
     char run_dir[HT_PATH_LENGTH];        /* of the first seed */
 };
 

@@ -310,6 +310,8 @@ static enum ht_status finish_run(struct ht_run_result *r, const struct ht_experi
     const struct ht_oscillation oscillation = ht_oscillation_last(ht_trainer_model(t));
     r->flip_rate = oscillation.flip_rate;
     r->frozen = oscillation.frozen;
+    r->n_warnings = ht_trainer_health(t)->n_warnings;
+    memcpy(r->warnings, ht_trainer_health(t)->warnings, sizeof r->warnings);
     ht_trainer_speed(t, &r->train_seconds, &samples);
     r->samples_per_s = r->train_seconds > 0 ? samples / r->train_seconds : 0;
     enum ht_status status = ht_trainer_restore_best(t, err);

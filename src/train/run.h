@@ -32,6 +32,8 @@ struct ht_run_result {
                                     float32 path) on the split's normal samples; else NAN */
     double anomaly_auc;          /* of the same; NAN without data.anomaly_classes */
     double flip_rate, frozen;    /* of the last epoch; NAN when quant.track_flips is off */
+    size_t n_warnings;
+    struct ht_warning warnings[HT_MAX_WARNINGS];
 };
 
 /* The run's folder: run.dir/name. */

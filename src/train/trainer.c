@@ -340,6 +340,23 @@ static void report(const struct ht_trainer *t, const struct ht_train_hooks *hook
     hooks->event(hooks->user, event);
 }
 
+/* Of the network as it is, after the epoch that has just been counted. */
+static enum ht_status check_health(struct ht_trainer *t, enum ht_form form, double score,
+                                   struct ht_error *err)
+{
+    const double started = t->state.epoch > 0 ? (double)(t->state.epoch - 1) : 0;
+    const struct ht_health_input in = {.model = t->model,
+                                       .network = &t->evaluation[form],
+                                       .objective = &t->objective,
+                                       .data = t->d,
+                                       .quantized = form == HT_FORM_QUANTIZED,
+                                       .learns = ht_schedule_rate(&t->schedule, started) >
+                                                 1e-3 * t->schedule.learning_rate,
+                                       .epoch = t->state.epoch,
+                                       .score = score};
+    return ht_health_check(&t->health, &in, err);
+}
+
 /* After the last batch: validate, keep the best, write the line of metrics and the checkpoint. */
 static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *event,
                                 struct ht_error *err)
@@ -386,7 +403,11 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
         s->best_score = v.score;
         s->best_loss = v.loss;
     }
-    status = ht_metrics_append(t->run_dir, t->objective.score, s, event, err);
+    status = check_health(t, scored, event->validation_score, err);
+    event->warnings = t->health.warnings;
+    event->n_warnings = t->health.n_warnings;
+    if (status == HT_OK)
+        status = ht_metrics_append(t->run_dir, t->objective.score, s, event, err);
     if (status == HT_OK && event->improved)
         status = ht_trainer_save_as(t, "best", err);
     return status == HT_OK ? ht_trainer_save_last(t, err) : status;
@@ -507,7 +528,9 @@ static enum ht_status take_as_it_is(struct ht_trainer *t, struct ht_error *err)
     struct ht_evaluation v = {0};
     const enum ht_form form = form_of_epoch(t, 0);
     enum ht_status status = need_networks(t, 0, err);
-    if (status != HT_OK || s->has_best) /* resumed: it was done */
+    if (status == HT_OK && s->has_best) /* resumed: it was done */
+        return check_health(t, form, s->best_score, err);
+    if (status != HT_OK)
         return status;
     ht_dataset_shuffle(t->d, t->e->seed, 0, t->order);
     if (form == HT_FORM_QUANTIZED)
@@ -516,6 +539,8 @@ static enum ht_status take_as_it_is(struct ht_trainer *t, struct ht_error *err)
         status = ht_evaluate(&v, &t->evaluation[form], &t->objective, t->d, HT_VALIDATION, err);
     if (status == HT_OK)
         status = check_finite(t, err);
+    if (status == HT_OK)
+        status = check_health(t, form, t->d->count[HT_VALIDATION] ? v.score : (double)NAN, err);
     s->has_best = 1;
     s->best_score = v.score;
     s->best_loss = v.loss;
@@ -549,6 +574,11 @@ const struct ht_objective *ht_trainer_objective(const struct ht_trainer *t)
 const struct ht_progress_state *ht_trainer_state(const struct ht_trainer *t)
 {
     return &t->state;
+}
+
+const struct ht_health *ht_trainer_health(const struct ht_trainer *t)
+{
+    return &t->health;
 }
 
 struct ht_network *ht_trainer_evaluation(const struct ht_trainer *t)

@@ -26,6 +26,7 @@ struct ht_trainer {
     struct ht_progress_state state;
     double seconds, samples; /* of training steps, also before a resume */
     double gradient_norm;
+    struct ht_health health;
     bool saved; /* last.h5 is of this run */
 };
 
