@@ -49,14 +49,17 @@ static void add_block(struct ht_table *t, const struct ht_model *m, size_t i, st
     ht_table_set_text(t, "then", then);
     ht_table_set_integer(t, "parameters", (int64_t)(n + extra));
     ht_table_set_integer(t, "weight_bits", m->quantized ? b->weights.grid.bits : 32);
-    ht_table_set_integer(t, "output_bits", b->has_output ? b->output.grid.bits : 32);
+    ht_table_set_integer(t, "output_bits",
+                         b->output_kind == HT_TENSOR_REAL ? 32 : b->output.grid.bits);
     if (m->quantized) {
         bytes = ht_packed_size(n, b->weights.grid.bits);
         ht_table_set_text(t, "weight_grid", b->weights.grid.name);
+    }
+    if (m->quantized && b->weights.range) { /* float16 has none */
         ht_table_set_text(t, "weight_range", b->weights.range->name);
         ht_table_set_text(t, "weight_estimator", b->weights.estimator->name);
     }
-    if (b->has_output) {
+    if (b->output_kind != HT_TENSOR_REAL) {
         ht_table_set_text(t, "output_grid", b->output.grid.name);
         ht_table_set_text(t, "output_range", b->output.range->name);
     }

@@ -12,6 +12,7 @@
 #include "report/table.h"
 
 #define HT_CLI_MAX_OPTIONS 12
+#define HT_CLI_MAX_WIDTHS  16 /* of an option */
 
 struct ht_cli_option {
     const char *name;  /* "resume"; NULL ends a list */
@@ -43,6 +44,10 @@ struct ht_command {
 /* A whole number in [min, max] from an option; `name` for the message. */
 enum ht_status ht_cli_integer(const char *text, const char *name, long min, long max, long *ret,
                               struct ht_error *err);
+
+/* Widths such as 8,4,2 from an option, each from 1 to max; bits[HT_CLI_MAX_WIDTHS]. */
+enum ht_status ht_cli_widths(const char *text, const char *name, long max, int *bits, size_t *n,
+                             struct ht_error *err);
 
 /* Loads args[0] with the key=value arguments after it. Config errors are printed to stderr, all of
  * them; err then only counts them. */

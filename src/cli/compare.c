@@ -10,8 +10,6 @@
 
 enum { BITS, SEEDS, JOBS, RESUME };
 
-#define MAX_WIDTHS 16
-
 static const struct ht_column columns[] = {
     {.key = "name", .title = "variant", .kind = HT_COLUMN_TEXT},
     {.key = "weight_bits", .title = "bits\nw", .kind = HT_COLUMN_INTEGER},
@@ -176,27 +174,6 @@ static void on_event(void *user, int64_t steps_done, int64_t steps, int jobs_don
     }
 }
 
-static enum ht_status parse_bits(const char *text, int *bits, size_t *n, struct ht_error *err)
-{
-    char word[8];
-    *n = 0;
-    for (const char *at = text; *at;) {
-        size_t length = strcspn(at, ",");
-        long v;
-        snprintf(word, sizeof word, "%.*s", (int)(length < 7 ? length : 7), at);
-        enum ht_status status = ht_cli_integer(word, "--bits", 1, 32, &v, err);
-        if (status != HT_OK)
-            return status;
-        if (*n == MAX_WIDTHS)
-            return ht_fail(err, HT_ERR_CONFIG, "--bits: at most %d widths", MAX_WIDTHS);
-        bits[(*n)++] = (int)v;
-        at += length;
-        if (*at == ',' && !*++at)
-            return ht_fail(err, HT_ERR_CONFIG, "--bits: a width is missing after the last comma");
-    }
-    return *n ? HT_OK : ht_fail(err, HT_ERR_CONFIG, "--bits: expected widths such as 32,8,4,2");
-}
-
 static enum ht_status parse(const struct ht_cli *cli, struct ht_compare_options *o, int *bits,
                             struct ht_error *err)
 {
@@ -204,7 +181,7 @@ static enum ht_status parse(const struct ht_cli *cli, struct ht_compare_options 
     enum ht_status status = HT_OK;
     if (cli->values[BITS]) {
         o->bits = bits;
-        status = parse_bits(cli->values[BITS], bits, &o->n_bits, err);
+        status = ht_cli_widths(cli->values[BITS], "--bits", 32, bits, &o->n_bits, err);
     }
     if (status == HT_OK && cli->values[SEEDS])
         status = ht_cli_integer(cli->values[SEEDS], "--seeds", 1, 1000, &seeds, err);
@@ -223,7 +200,7 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
     struct ht_compare_options options = {0};
     struct ht_compare_row *rows = NULL;
     struct ht_progress progress;
-    int bits[MAX_WIDTHS];
+    int bits[HT_CLI_MAX_WIDTHS];
     size_t n = 0;
     enum ht_status status = parse(cli, &options, bits, err);
     if (status == HT_OK)

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #define HT_MAX_LAYERS    128 /* entries of model.layers */
-#define HT_MAX_OVERRIDES 64  /* entries of quant.layers */
+#define HT_MAX_OVERRIDES 128 /* entries of quant.layers */
 #define HT_MAX_VARIANTS  64
 #define HT_MAX_ANOMALIES 32 /* entries of data.anomaly_classes */
 #define HT_NAME_LENGTH   64 /* longest name, with its NUL */
@@ -19,11 +19,12 @@ struct ht_source_position {
 };
 
 struct ht_quantizer_config {
-    int bits;                         /* 1..8; weights also 32 = no quantization at all */
+    int bits;                         /* 1..8; 32: float. Weights also 16: float16; of 32 bits they
+                                         mean no quantization at all */
     char grid[HT_NAME_LENGTH];        /* names of ht_grid_names */
-    char range[HT_NAME_LENGTH];       /* min_max ema percentile kl mse octav learned twn kmeans */
+    char range[HT_NAME_LENGTH];       /* names of ht_range_find */
     char estimator[HT_NAME_LENGTH];   /* ste clipped_ste lsq lsq_plus pact dorefa ewgs dsq parq */
-    char granularity[HT_NAME_LENGTH]; /* tensor channel (weights only) */
+    char granularity[HT_NAME_LENGTH]; /* tensor; weights also channel group */
     char rounding[HT_NAME_LENGTH];    /* nearest_even floor stochastic */
     char scale[HT_NAME_LENGTH];       /* real power_of_two */
     double momentum;                  /* ema: new = (1 - momentum) * old + momentum * batch */
@@ -32,6 +33,7 @@ struct ht_quantizer_config {
     double softness;                  /* dsq: its alpha */
     double steepness;                 /* parq */
     double clip_start, clip_decay;    /* pact: the first alpha, and its weight decay */
+    int group;                        /* granularity group: inputs that share a scale */
     struct ht_source_position at;     /* of the map, for errors found later */
 };
 
@@ -88,7 +90,8 @@ struct ht_experiment {
         int hard_epochs; /* annealed estimators: the last n epochs round as what ships does */
         int freeze_batchnorm_epochs; /* the last n epochs use frozen BN statistics */
         int calibration_batches;     /* before the first quantized step; 0: none */
-        bool equalize, bias_correction;
+        bool equalize, adaround, bias_correction;
+        int adaround_iterations; /* of each layer */
         double dampening;        /* of oscillating weights; 0 = off */
         double freeze_threshold; /* frequency from which a weight is frozen; 0 = off */
         double freeze_momentum;  /* of that frequency's average */

@@ -18,11 +18,11 @@ static const char *const inits[] = {"he", "xavier", "uniform", NULL};
 static const char *const grids[] = {"full", "narrow",         "affine", "binary",  "zero_free",
                                     "pow2", "pow2_zero_free", "apot",   "ternary", "codebook",
                                     NULL};
-static const char *const ranges[] = {"min_max", "ema",     "percentile", "kl",     "mse",
-                                     "octav",   "learned", "twn",        "kmeans", NULL};
+static const char *const ranges[] = {"min_max", "ema", "percentile", "kl",      "mse", "octav",
+                                     "learned", "twn", "kmeans",     "dynamic", NULL};
 static const char *const estimators[] = {"ste",    "clipped_ste", "lsq", "lsq_plus", "pact",
                                          "dorefa", "ewgs",        "dsq", "parq",     NULL};
-static const char *const granularities[] = {"tensor", "channel", NULL};
+static const char *const granularities[] = {"tensor", "channel", "group", NULL};
 static const char *const scales[] = {"real", "power_of_two", NULL};
 static const char *const roundings[] = {"nearest_even", "floor", "stochastic", NULL};
 static const char *const optimizers[] = {"sgd", "adam", "adamw", NULL};
@@ -122,8 +122,8 @@ static const struct ht_field quantizer_fields[] = {
                      QUANTIZER(bits),
                      .min = 1,
                      .max = 8,
-                     .also = 32,
-                     .help = "width of a value; weights and output: 32 = float"},
+                     .also = {16, 32},
+                     .help = "width of a value; 32: it stays float; 16, of weights: float16"},
     [HT_ROW_GRID] = {.name = "grid",
                      .type = HT_FIELD_CHOICE,
                      QUANTIZER(grid),
@@ -135,7 +135,8 @@ static const struct ht_field quantizer_fields[] = {
                       QUANTIZER(range),
                       .choices = ranges,
                       .help = "how the scale is found; twn and kmeans come with grids ternary and "
-                              "codebook. On weights kl and mse cost much more than a training "
+                              "codebook; dynamic, of input and activations: each sample has its "
+                              "own. On weights kl and mse cost much more than a training "
                               "step, but calibration needs them once"},
     [HT_ROW_ESTIMATOR] = {.name = "estimator",
                           .type = HT_FIELD_CHOICE,
@@ -148,7 +149,8 @@ static const struct ht_field quantizer_fields[] = {
                             QUANTIZER(granularity),
                             .choices = granularities,
                             .fallback = "tensor",
-                            .help = "one scale for a tensor, or for each output channel (weights)"},
+                            .help = "one scale for a tensor; of weights for each output channel, "
+                                    "or for each group of its inputs, too"},
     [HT_ROW_ROUNDING] = {.name = "rounding",
                          .type = HT_FIELD_CHOICE,
                          QUANTIZER(rounding),
@@ -215,6 +217,14 @@ static const struct ht_field quantizer_fields[] = {
                            .max = 100,
                            .fallback = "0.0001",
                            .help = "estimator pact: weight decay (L2) of alpha"},
+    [HT_ROW_GROUP] = {.name = "group",
+                      .type = HT_FIELD_INT,
+                      QUANTIZER(group),
+                      .min = 8,
+                      .max = 256,
+                      .fallback = "64",
+                      .help = "granularity group, which it implies: how many inputs share a scale; "
+                              "up to 6 bits"},
 };
 const struct ht_field_table ht_quantizer_table = HT_FIELD_TABLE(quantizer_fields);
 
@@ -270,6 +280,20 @@ static const struct ht_field quant_fields[] = {
      .fallback = "false",
      .help = "cross-layer equalization of the network of train.from, before calibration; between "
              "layers only relu, leaky_relu or nothing"},
+    {.name = "adaround",
+     .type = HT_FIELD_BOOL,
+     QUANT(adaround),
+     .fallback = "false",
+     .help =
+         "learns on the calibration batches which weights of the network of train.from to round "
+         "up and which down; their scales then stay as calibrated"},
+    {.name = "adaround_iterations",
+     .type = HT_FIELD_INT,
+     QUANT(adaround_iterations),
+     .min = 1,
+     .max = 10000000,
+     .fallback = "10000",
+     .help = "adaround: iterations for each layer, of 32 samples"},
     {.name = "bias_correction",
      .type = HT_FIELD_BOOL,
      QUANT(bias_correction),

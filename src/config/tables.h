@@ -23,6 +23,7 @@ enum ht_quantizer_row {
     HT_ROW_STEEPNESS,
     HT_ROW_CLIP_START,
     HT_ROW_CLIP_DECAY,
+    HT_ROW_GROUP,
     HT_N_QUANTIZER_ROWS
 };
 

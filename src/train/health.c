@@ -270,8 +270,9 @@ static size_t list_sites(const struct ht_model *m, struct site *sites)
     size_t n = 0;
     for (size_t i = 0; i < m->n_blocks; i++) {
         struct ht_block *b = &m->blocks[i];
-        sites[n++] = (struct site){&b->weights, b->name, "weights", NULL};
-        if (b->activation->by_table)
+        if (!ht_grid_is_float16(&b->weights.grid))
+            sites[n++] = (struct site){&b->weights, b->name, "weights", NULL};
+        if (ht_block_has_table(b))
             sites[n++] = (struct site){&b->before_table, b->name, "table input", NULL};
         if (b->has_output)
             sites[n++] = (struct site){&b->output, b->name, "activations", NULL};

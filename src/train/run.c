@@ -224,16 +224,12 @@ static enum ht_status describe_data(struct ht_qmodel *m, const struct ht_dataset
     return ok ? HT_OK : ht_fail_memory(err);
 }
 
-enum ht_status ht_run_lower(struct ht_qmodel **ret, const struct ht_experiment *e,
-                            const struct ht_model *model, const struct ht_objective *objective,
-                            const struct ht_dataset *d, double validation_score,
-                            struct ht_error *err)
+enum ht_status ht_run_describe(struct ht_qmodel *m, const struct ht_experiment *e,
+                               const struct ht_objective *objective, const struct ht_dataset *d,
+                               double validation_score, struct ht_error *err)
 {
-    struct ht_qmodel *m;
     struct ht_text text = {0};
-    enum ht_status status = ht_qmodel_lower(&m, model, err);
-    if (status != HT_OK)
-        return status;
+    enum ht_status status = HT_OK;
     snprintf(m->name, sizeof m->name, "%s", e->name);
     snprintf(m->task, sizeof m->task, "%s", objective->task_name);
     snprintf(m->loss, sizeof m->loss, "%s", objective->loss);
@@ -245,9 +241,22 @@ enum ht_status ht_run_lower(struct ht_qmodel **ret, const struct ht_experiment *
         status = ht_fail_memory(err);
     if (status == HT_OK)
         status = describe_data(m, d, objective, err);
+    ht_text_finish(&text);
+    return status;
+}
+
+enum ht_status ht_run_lower(struct ht_qmodel **ret, const struct ht_experiment *e,
+                            const struct ht_model *model, const struct ht_objective *objective,
+                            const struct ht_dataset *d, double validation_score,
+                            struct ht_error *err)
+{
+    struct ht_qmodel *m;
+    enum ht_status status = ht_qmodel_lower(&m, model, err);
+    if (status != HT_OK)
+        return status;
+    status = ht_run_describe(m, e, objective, d, validation_score, err);
     if (status == HT_OK)
         status = ht_qmodel_check(m, err);
-    ht_text_finish(&text);
     if (status == HT_OK)
         *ret = m;
     else

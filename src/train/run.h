@@ -56,6 +56,11 @@ enum ht_status ht_run_lower(struct ht_qmodel **ret, const struct ht_experiment *
                             const struct ht_dataset *d, double validation_score,
                             struct ht_error *err);
 
+/* That alone, for a model made otherwise: outputs and input.features are set. */
+enum ht_status ht_run_describe(struct ht_qmodel *m, const struct ht_experiment *e,
+                               const struct ht_objective *objective, const struct ht_dataset *d,
+                               double validation_score, struct ht_error *err);
+
 /* Kernels as HALFTONE_ISA allows; HT_ERR_CONFIG for an unknown name. */
 enum ht_status ht_run_kernels(struct ht_kernels *ret, struct ht_error *err);
 /* Threads that this process may use: HALFTONE_THREADS, else its CPUs. HT_ERR_CONFIG for a bad

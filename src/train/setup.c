@@ -11,6 +11,15 @@ bool ht_experiment_quantized(const struct ht_experiment *e)
     return e->quant.given && e->quant.weights.bits != 32;
 }
 
+int64_t ht_experiment_rounding_steps(const struct ht_experiment *e)
+{
+    int64_t layers = 0;
+    for (size_t i = 0; i < e->model.n_layers; i++)
+        layers += strcmp(e->model.layers[i].kind, "dense") == 0;
+    return ht_experiment_quantized(e) && e->quant.adaround ? layers * e->quant.adaround_iterations
+                                                           : 0;
+}
+
 static void folder_of(const char *path, char folder[HT_PATH_LENGTH])
 {
     snprintf(folder, HT_PATH_LENGTH, "%s", path);
@@ -113,12 +122,14 @@ enum ht_status ht_setup_dataset(struct ht_dataset **ret, const struct ht_experim
 
 static struct ht_quantizer_spec quantizer_spec(const struct ht_quantizer_config *c)
 {
+    const bool grouped = strcmp(c->granularity, "group") == 0;
     struct ht_quantizer_spec s = {.grid = c->grid,
                                   .range = c->range,
                                   .estimator = c->estimator,
                                   .rounding = c->rounding,
                                   .bits = c->bits,
-                                  .per_channel = strcmp(c->granularity, "channel") == 0,
+                                  .per_channel = strcmp(c->granularity, "tensor") != 0,
+                                  .group = grouped ? (size_t)c->group : 0,
                                   .momentum = c->momentum,
                                   .percentile = c->percentile,
                                   .power_of_two = strcmp(c->scale, "power_of_two") == 0,
@@ -194,6 +205,7 @@ enum ht_status ht_setup_model(struct ht_model **ret, const struct ht_experiment 
         add_layer(&spec, blocks, &e->model.layers[i], e);
     for (size_t i = 0; status == HT_OK && spec.quantized && i < spec.n_blocks; i++) {
         blocks[i].weights = quantizer_spec(ht_experiment_weights(e, i));
+        blocks[i].weights.once = e->quant.adaround; /* it chose levels of this scale */
         blocks[i].activations = quantizer_spec(ht_experiment_activations(e, i));
     }
     if (status == HT_OK)
@@ -230,6 +242,8 @@ enum ht_status ht_setup_input_range(struct ht_model *model, const struct ht_data
                                     struct ht_error *err)
 {
     struct ht_range_stats all = {0, 0, 0};
+    if (model->input_kind != HT_TENSOR_LEVELS)
+        return HT_OK;
     if (d->bytes) { /* pixels: the whole range, so that the 8-bit codes are the bytes themselves */
         all.max = 1;
         all.min = d->symmetric_pixels ? -1 : 0;

@@ -43,6 +43,8 @@ static void random_quantizer(struct dice *d, bool weights, struct ht_text *t)
         ht_text_printf(t, "estimator: lsq, range: learned, ");
     if (weights && !own_range && roll(d, 2))
         ht_text_printf(t, "granularity: %s, ", PICK(d, "tensor", "channel"));
+    else if (weights && shape == 4 && roll(d, 2))
+        ht_text_printf(t, "group: %zu, ", 8 + roll(d, 249));
     ht_text_printf(t, "momentum: %.17g}", ht_rng_uniform(d->seed, HT_RNG_TEST, d->n++) + 1e-9);
 }
 
