@@ -21,7 +21,7 @@ struct ht_quantizer_config {
     int bits;                         /* 1..8; weights also 32 = no quantization at all */
     char grid[HT_NAME_LENGTH];        /* names of ht_grid_names */
     char range[HT_NAME_LENGTH];       /* min_max ema percentile kl mse octav learned twn kmeans */
-    char estimator[HT_NAME_LENGTH];   /* ste clipped_ste lsq lsq_plus pact dorefa ewgs dsq parq */
+    char estimator[HT_NAME_LENGTH];   /* ste clipped_ste lsq one of the names of ht_estimator_at */
     char granularity[HT_NAME_LENGTH]; /* tensor channel (weights only) */
     char rounding[HT_NAME_LENGTH];    /* nearest_even floor stochastic */
     char scale[HT_NAME_LENGTH];       /* real power_of_two */
@@ -30,6 +30,8 @@ struct ht_quantizer_config {
     double delta;                     /* ewgs */
     double softness;                  /* dsq: its alpha */
     double steepness;                 /* parq */
+    double strength;                  /* prox */
+    double temperature;               /* quantization_networks: T of the first epoch */
     double clip_start, clip_decay;    /* pact: the first alpha, and its weight decay */
     struct ht_source_position at;     /* of the map, for errors found later */
 };

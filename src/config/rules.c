@@ -82,8 +82,11 @@ static bool is(const char *name, const char *value)
 /* The range that an estimator cannot do without, or NULL. */
 static const char *needed_range(const char *estimator)
 {
-    static const char *const needs[][2] = {
-        {"lsq", "learned"}, {"lsq_plus", "learned"}, {"pact", "learned"}, {"dorefa", "min_max"}};
+    static const char *const needs[][2] = {{"lsq", "learned"},
+                                           {"lsq_plus", "learned"},
+                                           {"pact", "learned"},
+                                           {"prox", "learned"},
+                                           {"dorefa", "min_max"}};
     for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
         if (is(estimator, needs[i][0]))
             return needs[i][1];
@@ -223,7 +226,7 @@ static void check_table(const struct rules *s, const struct ht_quantizer_config 
 /* Those that train softly first (src/quant/soft.h). */
 static bool is_annealed(const char *estimator)
 {
-    static const char *const annealed[] = {"parq"};
+    static const char *const annealed[] = {"parq", "prox", "quantization_networks"};
     for (size_t i = 0; i < sizeof annealed / sizeof *annealed; i++)
         if (is(estimator, annealed[i]))
             return true;
@@ -248,7 +251,9 @@ static void check_estimator(const struct rules *s, const struct ht_quantizer_con
         why = q->bits == 1 ? "has no transform at 1 bit: its formula is estimator ste with range "
                              "min_max"
                            : "needs weights on a symmetric grid";
-    else if (is(name, "parq") && !weights)
+    else if (is(name, "quantization_networks") && use == INPUT)
+        why = "is not for the input, which nothing in front of it could learn from";
+    else if ((is(name, "parq") || is(name, "prox")) && !weights)
         why = "is for weights only: it is a regularization of parameters";
     else if ((is(name, "dsq") || is_annealed(name)) && is(q->rounding, "floor"))
         why = "needs rounding to the nearest level, not floor";

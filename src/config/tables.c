@@ -20,8 +20,9 @@ static const char *const grids[] = {"full", "narrow",         "affine", "binary"
                                     NULL};
 static const char *const ranges[] = {"min_max", "ema",     "percentile", "kl",     "mse",
                                      "octav",   "learned", "twn",        "kmeans", NULL};
-static const char *const estimators[] = {"ste",    "clipped_ste", "lsq", "lsq_plus", "pact",
-                                         "dorefa", "ewgs",        "dsq", "parq",     NULL};
+static const char *const estimators[] = {
+    "ste",  "clipped_ste",           "lsq", "lsq_plus", "pact", "dorefa", "ewgs", "dsq", "parq",
+    "prox", "quantization_networks", NULL};
 static const char *const granularities[] = {"tensor", "channel", NULL};
 static const char *const scales[] = {"real", "power_of_two", NULL};
 static const char *const roundings[] = {"nearest_even", "floor", "stochastic", NULL};
@@ -135,8 +136,9 @@ static const struct ht_field quantizer_fields[] = {
                           .type = HT_FIELD_CHOICE,
                           QUANTIZER(estimator),
                           .choices = estimators,
-                          .help = "gradient of rounding; lsq, lsq_plus and pact need (and imply) "
-                                  "range learned, dorefa min_max"},
+                          .help =
+                              "gradient of rounding; lsq, lsq_plus, pact and prox need (and imply) "
+                              "range learned, dorefa min_max"},
     [HT_ROW_GRANULARITY] = {.name = "granularity",
                             .type = HT_FIELD_CHOICE,
                             QUANTIZER(granularity),
@@ -196,6 +198,23 @@ static const struct ht_field quantizer_fields[] = {
                           .help = "estimator parq: of the sigmoid along which it goes from a "
                                   "straight line to steps; larger: later and faster, around the "
                                   "middle"},
+    [HT_ROW_STRENGTH] = {.name = "strength",
+                         .type = HT_FIELD_DOUBLE,
+                         QUANTIZER(strength),
+                         .max = 1,
+                         .flags = HT_FIELD_OPEN_MIN,
+                         .fallback = "0.0001",
+                         .help =
+                             "estimator prox: how far a step of the optimizer is followed by one "
+                             "towards the level, as a share of the scale; rises from 0 to this"},
+    [HT_ROW_TEMPERATURE] = {.name = "temperature",
+                            .type = HT_FIELD_DOUBLE,
+                            QUANTIZER(temperature),
+                            .max = 1000,
+                            .flags = HT_FIELD_OPEN_MIN,
+                            .fallback = "2",
+                            .help = "estimator quantization_networks: T of its sigmoids in the "
+                                    "first epoch, by which it grows in each one"},
     [HT_ROW_CLIP_START] = {.name = "clip_start",
                            .type = HT_FIELD_DOUBLE,
                            QUANTIZER(clip_start),
@@ -243,7 +262,8 @@ static const struct ht_field quant_fields[] = {
      .min = 1,
      .max = 100000,
      .fallback = "1",
-     .help = "with an estimator that is annealed (parq): the last n epochs round as what ships "
+     .help = "with an estimator that is annealed (parq, prox, quantization_networks): the last n "
+             "epochs round as what ships "
              "does; before them training is soft"},
     {.name = "freeze_batchnorm_epochs",
      .type = HT_FIELD_INT,

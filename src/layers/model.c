@@ -6,6 +6,7 @@
 
 #include "autograd/op.h"
 #include "base/alloc.h"
+#include "quant/soft.h"
 
 /* --- parameters --- */
 
@@ -383,4 +384,33 @@ bool ht_model_is_soft(const struct ht_model *m)
             return true;
     }
     return false;
+}
+
+struct after_step {
+    struct ht_quantizer *q;
+    ht_real *weights;
+    size_t length; /* of a channel */
+    ht_real temperature;
+};
+
+static void after_step_of_channel(void *user, size_t channel)
+{
+    const struct after_step *j = user;
+    j->q->estimator->soft->after_step(j->q, channel, j->temperature,
+                                      j->weights + channel * j->length, j->length);
+}
+
+void ht_model_after_step(struct ht_model *m, const struct ht_run *run)
+{
+    for (size_t i = 0; i < m->n_blocks; i++) {
+        struct ht_block *b = &m->blocks[i];
+        struct ht_quantizer *q = &b->weights;
+        if (!q->estimator->soft || !q->estimator->soft->after_step)
+            continue;
+        struct after_step j = {q, m->params.value + m->params.spans[b->weight_span].offset,
+                               b->in * b->out / q->channels,
+                               q->estimator->soft->temperature(q, run)};
+        ht_pool_run(run->pool, q->channels, after_step_of_channel, &j);
+        m->params.version++; /* what was made of the weights before is stale */
+    }
 }

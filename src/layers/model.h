@@ -96,6 +96,9 @@ struct ht_node *ht_model_build(struct ht_model *m, struct ht_graph *g, struct ht
  * quantized one. */
 bool ht_model_is_soft(const struct ht_model *m);
 
+/* After each optimizer step on the soft form: what some annealed quantizers do to their weights. */
+void ht_model_after_step(struct ht_model *m, const struct ht_run *run);
+
 /* Range of the network's input, known from the training data; fixed from then on. */
 void ht_model_set_input_range(struct ht_model *m, const struct ht_range_stats *stats);
 

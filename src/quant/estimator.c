@@ -325,6 +325,20 @@ static const struct ht_estimator estimators[] = {
      .scale_gradient = lsq_gradient,
      .surrogate = clamped,
      .soft = &ht_soft_parq},
+    {.name = "prox",
+     .input = clipped_input,
+     .scale = clipped_scale,
+     .both = clipped_both,
+     .scale_gradient = lsq_gradient,
+     .surrogate = clamped,
+     .soft = &ht_soft_prox},
+    {.name = "quantization_networks",
+     .input = clipped_input,
+     .scale = clipped_scale,
+     .both = clipped_both,
+     .scale_gradient = lsq_gradient,
+     .surrogate = clamped,
+     .soft = &ht_soft_sigmoids},
 };
 
 const struct ht_estimator *ht_estimator_at(size_t index)

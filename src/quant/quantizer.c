@@ -29,12 +29,17 @@ static enum ht_status check_table(const struct ht_quantizer *q,
 static ht_real estimator_parameter(const struct ht_quantizer *q,
                                    const struct ht_quantizer_spec *spec)
 {
-    if (strcmp(spec->estimator, "ewgs") == 0)
-        return (ht_real)(spec->delta / (q->grid.hi - q->grid.lo));
-    if (strcmp(spec->estimator, "dsq") == 0)
-        return (ht_real)ht_estimator_dsq_k(spec->softness);
-    if (strcmp(spec->estimator, "parq") == 0)
-        return (ht_real)spec->steepness;
+    const struct {
+        const char *estimator;
+        double parameter;
+    } own[] = {{"ewgs", spec->delta / (q->grid.hi - q->grid.lo)},
+               {"dsq", ht_estimator_dsq_k(spec->softness)},
+               {"parq", spec->steepness},
+               {"prox", spec->strength},
+               {"quantization_networks", spec->temperature}};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(own[i].estimator, spec->estimator) == 0)
+            return (ht_real)own[i].parameter;
     return 0;
 }
 

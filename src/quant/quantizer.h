@@ -25,6 +25,8 @@ struct ht_quantizer_spec {
     double delta;                  /* ewgs */
     double softness;               /* dsq: its alpha */
     double steepness;              /* parq */
+    double strength;               /* prox */
+    double temperature;            /* quantization_networks */
     double clip_start, clip_decay; /* pact: the first alpha, and its weight decay */
 };
 

@@ -78,6 +78,8 @@ static struct ht_quantizer_spec quantizer_spec(const struct ht_quantizer_config 
                                   .delta = c->delta,
                                   .softness = c->softness,
                                   .steepness = c->steepness,
+                                  .strength = c->strength,
+                                  .temperature = c->temperature,
                                   .clip_start = c->clip_start,
                                   .clip_decay = c->clip_decay};
     return s;

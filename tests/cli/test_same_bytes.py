@@ -123,6 +123,20 @@ def _():
     assert b"flip_rate" not in read("out/pact/metrics.jsonl")
 
 
+@test("annealed: soft steps, then hard ones")
+def _():
+    check("qn", WIDE, "{weights: {bits: 2, estimator: quantization_networks}, activations: {bits: 3, "
+          "range: learned, estimator: quantization_networks}, track_flips: true}")
+    check("parq", TABLES, "{weights: {bits: 3, estimator: parq, granularity: tensor}, start_epoch: 1, "
+          "layers: {first: {weights: {bits: 4, grid: affine, range: ema, estimator: "
+          "quantization_networks}}}}", train="{epochs: 3, batch: 50}")
+    check("prox", PLAIN, "{weights: {bits: 2, estimator: prox, strength: 0.1}, layers: {last: {weights: "
+          "{granularity: tensor, scale: power_of_two}}}}",
+          train="{epochs: 2, batch: 50, clip_norm: 0.5}")
+    for name in ("qn", "parq", "prox"):
+        equal(json.loads(read("out/%s/result.json" % name))["mismatched_outputs"], 0)
+
+
 @test("float32")
 def _():
     check("float", WIDE, "null")

@@ -239,8 +239,7 @@ static struct ht_node *build_soft(struct ht_graph *g, const struct ht_params *p,
     return test_weigh(g, ht_soft_quant(g, ht_graph_param(g, p, 0), k->q, p));
 }
 
-/* Between the places where the function bends: at levels, and for parq at the ends of its ramps. */
-static void check_soft(struct ht_quantizer q, struct ht_run run, double tolerance)
+static void check_soft(struct ht_quantizer q, struct ht_run run, double step)
 {
     struct ht_params params = {0}, state = {0};
     struct ht_error err = {0};
@@ -253,7 +252,7 @@ static void check_soft(struct ht_quantizer q, struct ht_run run, double toleranc
     set_range(&q, 0.9);
     fill_for(&q, params.value, ROWS * COLS / q.channels, 17);
     struct gradcheck c = {
-        .build = build_soft, .user = &k, .params = &params, .tolerance = tolerance, .run = run};
+        .build = build_soft, .user = &k, .params = &params, .step = step, .run = run};
     struct gradcheck_result r = gradcheck_run(&c);
     cr_assert(r.ok, "%s%d %s %s, %zu channels: off by %.3g at %s; surrogate off by %.3g",
               q.grid.name, q.grid.bits, q.range->name, q.estimator->name, q.channels, r.worst,
@@ -264,18 +263,25 @@ static void check_soft(struct ht_quantizer q, struct ht_run run, double toleranc
 
 void gradcheck_soft_quant(void)
 {
+    static const struct {
+        const char *estimator;
+        double parameter, step;
+    } annealed[] = {{"parq", 10, 0},
+                    {"prox", 0.1, 0},
+                    /* as steep as levels are near each other */
+                    {"quantization_networks", 2, 2e-5}};
     for (size_t g = 0; g < N_GRIDS; g++)
         for (int kind = 0; kind < 3 && !grids[g].floor; kind++)
-            for (int part = 0; part < 3; part++) {
-                const struct ht_run run = {.soft_share = 0.1 + 0.4 * part, .soft_epochs = part};
-                for (int learned = 0; learned < 2; learned++) {
-                    struct ht_quantizer q = make_quantizer(g, learned ? "learned" : "ema", "parq",
-                                                           kind > 0, kind == 2, ROWS);
-                    q.parameter = 10;
-                    q.fixed = !learned;
-                    check_soft(q, run, 0);
+            for (size_t a = 0; a < sizeof annealed / sizeof *annealed; a++)
+                for (int part = 0; part < 3; part++) {
+                    const struct ht_run run = {.soft_share = 0.1 + 0.4 * part, .soft_epochs = part};
+                    const char *range = part == 2 ? "ema" : "learned";
+                    struct ht_quantizer q =
+                        make_quantizer(g, range, annealed[a].estimator, kind > 0, kind == 2, ROWS);
+                    q.parameter = annealed[a].parameter;
+                    q.fixed = part == 2;
+                    check_soft(q, run, annealed[a].step);
                 }
-            }
 }
 
 /* LSQ sec. 2.2: 1 / sqrt(N Q_P), N weights that share the scale, or features. */
