@@ -16,7 +16,8 @@ enum ht_rng_purpose {
     HT_RNG_DROPOUT = 4, /* index = node */
     HT_RNG_AUGMENT = 5, /* index = epoch */
     HT_RNG_TEST = 6,
-    HT_RNG_ROUNDING = 7 /* index = span of the quantizer's zero point */
+    HT_RNG_ROUNDING = 7, /* index = span of the quantizer's zero point */
+    HT_RNG_CURVATURE = 8 /* index = layer and draw */
 };
 #define HT_RNG_STREAM(purpose, index) ((uint64_t)(purpose) | (uint64_t)(uint32_t)(index) << 32)
 

@@ -28,7 +28,10 @@ struct ht_quantizer_config {
     double momentum;                  /* ema: new = (1 - momentum) * old + momentum * batch */
     double percentile;                /* range percentile */
     double delta;                     /* ewgs */
+    int delta_epochs;                 /* ewgs: every n epochs delta is adapted; 0: never */
     double softness;                  /* dsq: its alpha */
+    bool learn_shape;                 /* dsq: alpha and the lower clip are learned, too */
+    double softness_decay;            /* dsq: weight decay of a learned alpha */
     double steepness;                 /* parq */
     double strength;                  /* prox */
     double temperature;               /* quantization_networks: T of the first epoch */

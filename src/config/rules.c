@@ -263,6 +263,10 @@ static void check_estimator(const struct rules *s, const struct ht_quantizer_con
         why = "needs levels at equal distances";
     else if (is(name, "dorefa") && !is(q->scale, "real"))
         why = "has a fixed scale: it needs scale real";
+    if (is(name, "ewgs") && q->delta_epochs > 0 && !weights)
+        ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_DELTA_EPOCHS, HT_ROW_ESTIMATOR),
+                           "delta_epochs is for weights only: activations are no parameters whose "
+                           "Hessian could be sampled");
     if (why)
         ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_ESTIMATOR, HT_ROW_GRID),
                            "estimator %s %s", name, why);
@@ -374,6 +378,7 @@ static void inherit(const struct rules *s, struct ht_quantizer_config *q, uint32
         const struct ht_field *f = &ht_quantizer_table.fields[i];
         size_t size = f->type == HT_FIELD_CHOICE   ? HT_NAME_LENGTH
                       : f->type == HT_FIELD_DOUBLE ? sizeof(double)
+                      : f->type == HT_FIELD_BOOL   ? sizeof(bool)
                                                    : sizeof(int);
         if (!(*set >> i & 1))
             memcpy((char *)q + f->offset, (const char *)from + f->offset, size);

@@ -182,6 +182,14 @@ static const struct ht_field quantizer_fields[] = {
                       .fallback = "0.001",
                       .help = "estimator ewgs: how much the rounding error scales the gradient; 0: "
                               "clipped_ste"},
+    [HT_ROW_DELTA_EPOCHS] = {.name = "delta_epochs",
+                             .type = HT_FIELD_INT,
+                             QUANTIZER(delta_epochs),
+                             .max = 100000,
+                             .fallback = "0",
+                             .help =
+                                 "estimator ewgs, weights: after every n quantized epochs delta is "
+                                 "set anew from the trace of the loss's Hessian; 0: never"},
     [HT_ROW_SOFTNESS] = {.name = "softness",
                          .type = HT_FIELD_DOUBLE,
                          QUANTIZER(softness),
@@ -189,6 +197,20 @@ static const struct ht_field quantizer_fields[] = {
                          .flags = HT_FIELD_OPEN_MIN | HT_FIELD_OPEN_MAX,
                          .fallback = "0.2",
                          .help = "estimator dsq: its alpha; near 0 steps, near 1 a straight line"},
+    [HT_ROW_LEARN_SHAPE] = {.name = "learn_shape",
+                            .type = HT_FIELD_BOOL,
+                            QUANTIZER(learn_shape),
+                            .fallback = "false",
+                            .help =
+                                "estimator dsq: softness is where a learned one begins; with range "
+                                "learned and grid affine activations learn their lower clip, "
+                                "too. Training is slower"},
+    [HT_ROW_SOFTNESS_DECAY] = {.name = "softness_decay",
+                               .type = HT_FIELD_DOUBLE,
+                               QUANTIZER(softness_decay),
+                               .max = 100,
+                               .fallback = "0.0001",
+                               .help = "estimator dsq: weight decay (L2) of a learned softness"},
     [HT_ROW_STEEPNESS] = {.name = "steepness",
                           .type = HT_FIELD_DOUBLE,
                           QUANTIZER(steepness),

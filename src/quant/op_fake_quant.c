@@ -23,7 +23,7 @@ struct ht_node *ht_fake_quant(struct ht_graph *g, struct ht_node *x, struct ht_q
                               const struct ht_params *params)
 {
     struct attr attr = {q, 0};
-    struct ht_node *in[3] = {x, NULL, NULL};
+    struct ht_node *in[4] = {x, NULL, NULL, NULL};
     int n_in = 1;
     if (q->range->learned)
         in[n_in++] = ht_graph_param(g, params, q->scale_span);
@@ -31,13 +31,15 @@ struct ht_node *ht_fake_quant(struct ht_graph *g, struct ht_node *x, struct ht_q
         in[n_in++] = ht_graph_param(g, params, q->centroid_span);
     if (ht_quantizer_has_offset(q))
         in[n_in++] = ht_graph_param(g, params, q->offset_span);
+    if (q->estimator->shape)
+        in[n_in++] = ht_graph_param(g, params, q->softness_span);
     return ht_graph_add(g, &ht_op_fake_quant, &attr, n_in, in);
 }
 
 bool ht_fake_quant_fits_kernels(const struct ht_node *w)
 {
-    return w && w->op == &ht_op_fake_quant && !quantizer_of(w)->grid.has_zero_point &&
-           quantizer_of(w)->grid.lo >= -127;
+    const struct ht_quantizer *q = w && w->op == &ht_op_fake_quant ? quantizer_of(w) : NULL;
+    return q && !q->grid.has_zero_point && q->grid.lo >= -127 && !q->estimator->shape;
 }
 
 static enum ht_status infer(struct ht_node *n, struct ht_error *err)
@@ -308,7 +310,7 @@ static void backward(struct ht_node *n, const struct ht_run *run)
     const struct ht_quantizer *q = quantizer_of(n);
     const struct ht_node *x = n->in[0];
     size_t rows_per_channel = q->channels == 1 ? n->rows : 1;
-    ht_real *u = n->scratch_back, offset_sum = 0;
+    ht_real *u = n->scratch_back, offset_sum = 0, shape_sum = 0;
     if (q->grid.learned)
         backward_centroids(n);
     for (size_t c = 0; c < q->channels; c++) {
@@ -322,6 +324,8 @@ static void backward(struct ht_node *n, const struct ht_run *run)
                 sum += q->estimator->scale(u, rounded, n->grad + at, n->cols, &e);
             if (q->offset)
                 offset_sum += q->estimator->offset(u, n->grad + at, n->cols, &e);
+            if (q->softness)
+                shape_sum += q->estimator->shape(u, n->grad + at, n->cols, &e);
             if (!x->needs_grad)
                 continue;
             if (n->first_grad[0]) {
@@ -337,6 +341,8 @@ static void backward(struct ht_node *n, const struct ht_run *run)
     }
     if (q->offset)
         ht_grad_put(n, 2, 0, ht_quantizer_offset_gradient(q, offset_sum, n->cols));
+    if (q->softness)
+        ht_grad_put(n, n->n_in - 1, 0, ht_quantizer_softness_gradient(q, shape_sum));
 }
 
 /* A row of weights that are bytes, in place; returns the sum for its scale. */

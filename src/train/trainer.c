@@ -11,12 +11,14 @@
 #include "layers/calibrate.h"
 #include "layers/oscillation.h"
 #include "tensor/blas.h"
+#include "train/curvature.h"
 #include "train/evaluate.h"
 #include "train/metrics.h"
 #include "train/run.h"
 #include "train/setup.h"
 
-#define EVALUATION_BATCH 256
+#define EVALUATION_BATCH  256
+#define CURVATURE_BATCHES 3 /* as Lee et al. have it */
 
 static double now(void)
 {
@@ -453,6 +455,32 @@ static enum ht_status calibrate(struct ht_trainer *t, struct ht_error *err)
     return status;
 }
 
+static void load_for_curvature(void *user, size_t index, struct ht_network *network)
+{
+    const struct ht_trainer *t = user;
+    const size_t batch = (size_t)t->e->train.batch, at = index * batch;
+    const size_t left = t->d->count[HT_TRAIN] - at, count = left < batch ? left : batch;
+    ht_network_load(network, &t->objective, t->d, t->order + at, count, NULL, 0, 0);
+}
+
+/* Between quantized epochs, on the first batches of the one that comes. */
+static enum ht_status adapt_to_curvature(struct ht_trainer *t, struct ht_error *err)
+{
+    const int64_t all = batches_per_epoch(t), epochs = t->state.epoch - t->e->quant.start_epoch;
+    const struct ht_curvature_data data = {
+        (size_t)(all < CURVATURE_BATCHES ? all : CURVATURE_BATCHES), load_for_curvature, t};
+    struct ht_network *network = &t->train[HT_FORM_FLOAT];
+    enum ht_status status = HT_OK;
+    if (t->state.batch > 0 || !ht_curvature_due(t->model, epochs))
+        return HT_OK;
+    if (!network->graph)
+        status = ht_network_init(network, t->model, &t->objective, (size_t)t->e->train.batch,
+                                 HT_FORM_FLOAT, true, NULL, err);
+    if (status == HT_OK)
+        status = ht_curvature_adapt(t->model, network, epochs, &data, training_run(t), err);
+    return status;
+}
+
 static enum ht_status train_epoch(struct ht_trainer *t, const struct ht_train_hooks *hooks,
                                   struct clock *clock, struct ht_error *err)
 {
@@ -465,6 +493,8 @@ static enum ht_status train_epoch(struct ht_trainer *t, const struct ht_train_ho
     ht_dataset_shuffle(t->d, t->e->seed, (uint64_t)t->state.epoch, t->order);
     if (form != HT_FORM_FLOAT && t->state.epoch == t->e->quant.start_epoch && t->state.batch == 0)
         status = calibrate(t, err);
+    if (status == HT_OK)
+        status = adapt_to_curvature(t, err);
     if (status != HT_OK)
         return status;
     double before = now();

@@ -140,9 +140,11 @@ def train_in_parts(args, minutes):
 
 @test("annealed: stopped in soft and in hard epochs, resumed to the same bytes")
 def _():
-    for estimator in ("quantization_networks", "parq", "prox"):
+    for estimator in ("quantization_networks", "parq", "prox", "ewgs"):
+        soft = estimator != "ewgs" # which adapts between epochs, from the state
         args = ["train", EXPERIMENT, "train.epochs=5", "quant.start_epoch=1", "quant.hard_epochs=2",
-                "train.early_stopping=1", "quant.weights.rounding=nearest_even",
+                "train.early_stopping=%d" % soft, "quant.weights.rounding=nearest_even",
+                "quant.weights.delta_epochs=1",
                 "quant.weights.estimator=" + estimator]
         run(*args, "run.dir=whole")
         minutes = DURATION / 60 / 12

@@ -106,10 +106,11 @@ def _():
 
 @test("a learned clip, scaled and soft gradients, dampened and frozen weights")
 def _():
-    check("pact", PLAIN, "{weights: {bits: 4, range: learned, estimator: ewgs, delta: 0.2}, "
+    check("pact", PLAIN, "{weights: {bits: 4, range: learned, estimator: ewgs, delta: 0.2, "
+          "delta_epochs: 1}, "
           "activations: {bits: 4, estimator: pact}}")
     check("soft", WIDE, "{weights: {bits: 2, range: ema, estimator: dsq}, activations: {bits: 4, "
-          "range: learned, estimator: dsq}, dampening: 0.01, track_flips: true}")
+          "range: learned, estimator: dsq, learn_shape: true}, dampening: 0.01, track_flips: true}")
     check("frozen", WIDE, "{weights: {bits: 2}, activations: {estimator: ewgs, delta: 1}, "
           "freeze_threshold: 0.02, layers: {last: {weights: {rounding: floor}}}}",
           train="{epochs: 3, batch: 20, learning_rate: 1e-2}")

@@ -265,6 +265,9 @@ Test(quant, errors)
          "learn from"},
         {"{activations: {bits: 4, rounding: floor, estimator: <>quantization_networks}}",
          "estimator quantization_networks needs rounding to the nearest level, not floor"},
+        {"{activations: {range: learned, estimator: ewgs, delta_epochs: <>2}}",
+         "delta_epochs is for weights only: activations are no parameters whose Hessian could be "
+         "sampled"},
         {"{weights: {strength: <>0}}", "quant.weights.strength is 0, out of range: > 0 and <= 1"},
         {"{weights: {temperature: <>0}}",
          "quant.weights.temperature is 0, out of range: > 0 and <= 1000"},

@@ -112,7 +112,7 @@ static inline void train(const struct setup *s, struct ht_model *m)
     for (size_t i = 0; i < m->n_blocks; i++) {
         batch_statistics |= m->blocks[i].batchnorm && !s->freeze;
         dropout |= m->blocks[i].dropout > 0 || m->blocks[i].weights.stochastic ||
-                   m->blocks[i].output.stochastic;
+                   m->blocks[i].output.stochastic || m->blocks[i].before_table.stochastic;
     }
     if (ht_model_is_soft(m))
         soft = make_network_of(m, HT_FORM_SOFT, true);

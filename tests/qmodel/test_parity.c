@@ -43,6 +43,7 @@ static struct ht_quantizer_spec pick_quantizer(struct dice *d, int bits, bool we
                                                   : PICK(d, "ste", "clipped_ste", "ewgs");
     q.delta = 0.1;
     q.softness = 0.2;
+    q.learn_shape = throw(d, 2);
     q.steepness = 10;
     q.strength = 0.5;
     q.temperature = 3;

@@ -196,13 +196,16 @@ Test(gradcheck, dsq)
     static const double alphas[] = {0.05, 0.2, 0.7};
     for (size_t i = 0; i < sizeof few_bits / sizeof *few_bits; i++)
         for (size_t a = 0; a < 3; a++)
-            for (int kind = 0; kind < 3; kind++) {
+            for (int kind = 0; kind < 6; kind++) { /* with a learned alpha from 3 on */
                 struct ht_params params = {0}, state = {0};
                 struct ht_error err = {0};
-                struct ht_quantizer q =
-                    make_quantizer(few_bits[i], "learned", "dsq", kind > 0, kind == 2, ROWS);
+                struct ht_quantizer q = make_quantizer(few_bits[i], "learned", "dsq", kind % 3 > 0,
+                                                       kind % 3 == 2, ROWS);
                 struct one k = {&q, false};
                 q.parameter = ht_estimator_dsq_k(alphas[a]);
+                q.first_softness = alphas[a];
+                if (kind >= 3)
+                    q.estimator = q.estimator->learns_shape;
                 ht_params_declare(&params, "x", ROWS, COLS, 0, 0, 0);
                 ht_quantizer_declare(&q, "q", &params, &state);
                 ASSERT_OK(ht_params_allocate(&params, true, &err), err);
@@ -388,6 +391,9 @@ static double distance(struct ht_params *p, struct dense *k)
     for (size_t i = 0; i < BATCH * OUT; i++)
         for (int j = 0; j < 4; j++)
             nearest = fmin(nearest, fabs(y->value[i] - kinks[j]));
+    for (double level = r.lo; k->out->estimator->shape && level <= r.hi; level += k->out->grid.step)
+        for (size_t i = 0; i < BATCH * OUT; i++) /* soft steps bend at every level */
+            nearest = fmin(nearest, fabs(y->value[i] - level * s));
     ht_graph_destroy(g);
     return nearest / (s * (r.hi - r.lo));
 }
@@ -509,6 +515,30 @@ void gradcheck_quant_dense(void)
                     check_dense(k, NULL);
                 }
         }
+}
+
+/* Its output learns scale, lower clip and alpha. */
+Test(gradcheck, dsq_in_quant_dense)
+{
+    static const size_t few_bits[] = {1, 2, 5};
+    for (size_t g = 0; g < 3; g++)
+        for (int form = 1; form < 4; form++) {
+            struct ht_quantizer x = make_quantizer(0, "learned", "lsq", false, false, BATCH);
+            struct ht_quantizer w = make_quantizer(0, "learned", "lsq", true, true, OUT);
+            struct ht_quantizer out = make_quantizer(few_bits[g], form == 3 ? "ema" : "learned",
+                                                     "dsq", false, false, BATCH);
+            struct dense k = dense_form(form);
+            out.estimator = out.estimator->learns_shape;
+            out.first_softness = 0.3;
+            out.fixed = true;
+            k.x = &x;
+            k.w = &w;
+            k.out = &out;
+            k.clamp_lo = -INFINITY;
+            k.clamp_hi = INFINITY;
+            check_dense(k, NULL);
+        }
+    cr_assert_eq(ht_alloc_live(), 0);
 }
 
 /* The output's scale counts its features, as LSQ says. */
