@@ -22,7 +22,7 @@ extern "C" {
 
 struct ht_training_progress {
     int64_t epoch, epochs; /* 1-based */
-    int64_t step, steps;   /* optimizer steps done, of the whole run */
+    int64_t step, steps;   /* done, of the whole run: with iterations of AdaRound */
     double train_loss;     /* mean over the epoch so far */
     int epoch_end;         /* not 0: the two below are valid (NaN without validation data) */
     double validation_loss, validation_score;
@@ -70,9 +70,10 @@ struct ht_export_result {
     char split[16];
 };
 
-/* Writes the integer model of a run folder or checkpoint to `path`, reads it back and holds it
- * against the fake-quant network over the test data. format: "hdf5" (others are not built yet:
- * HT_ERR_CONFIG). HT_ERR_THRESHOLD when outputs differ; *result is valid then too. */
+/* Writes the integer model of a run folder or checkpoint to `path` and holds it against the
+ * fake-quant network over the test data. format: "hdf5" (read back for that), "onnx" (also of
+ * float32 networks: integer_score is NaN then) or "qonnx"; HT_ERR_CONFIG for others.
+ * HT_ERR_THRESHOLD when outputs differ; *result is valid then too. */
 enum ht_status ht_export(const char *run_or_checkpoint, const char *format, const char *path,
                          struct ht_export_result *result, struct ht_error *err);
 

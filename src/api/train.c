@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "config/config.h"
+#include "export/export.h"
 #include "train/export.h"
 #include "train/run.h"
 
@@ -14,6 +15,8 @@ struct bridge {
 static void on_event(void *user, const struct ht_train_event *e)
 {
     const struct ht_training_options *o = ((struct bridge *)user)->options;
+    if (e->rounding) /* not an epoch yet */
+        return;
     const struct ht_training_progress p = {
         .epoch = e->epoch,
         .epochs = e->epochs,
@@ -81,17 +84,30 @@ enum ht_status ht_train_text(const char *name, const char *yaml, size_t length,
     return status;
 }
 
-enum ht_status ht_export(const char *run_or_checkpoint, const char *format, const char *path,
+static enum ht_status export(struct ht_export_report *report, struct ht_session *session,
+                             const struct ht_export_format *format, const char *path,
+                             struct ht_error *err) {
+    const struct ht_export_options options = {0}; struct ht_qmodel *m = NULL;
+    if (!format->write) return ht_export_session(report, session, path, err);
+    enum ht_status status = ht_export_check_source(format, session->model, err);
+    if (status == HT_OK) status = ht_export_lowered(&m, report, session, err);
+    if (status == HT_OK) status = ht_export_write(format, m, session->model, &options, path, err);
+    ht_qmodel_destroy(m);
+    return status;
+}
+
+enum ht_status ht_export(const char *run_or_checkpoint, const char *format_name, const char *path,
                          struct ht_export_result *result, struct ht_error *err)
 {
     struct ht_session session;
     struct ht_export_report report;
-    enum ht_status status = ht_export_check_format(format, err);
+    const struct ht_export_format *format;
+    enum ht_status status = ht_export_format_find(&format, format_name, err);
     if (status == HT_OK)
         status = ht_session_from_checkpoint(&session, run_or_checkpoint, err);
     if (status != HT_OK)
         return status;
-    status = ht_export_session(&report, &session, path, err);
+    status = export(&report, &session, format, path, err);
     ht_session_finish(&session);
     if (status != HT_OK && status != HT_ERR_THRESHOLD)
         return status;

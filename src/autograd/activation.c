@@ -86,13 +86,14 @@ static ht_real param_of(const struct ht_node *n)
 
 /* What an op's uses does not ask for may be overwritten by then, so it is not read at all. */
 #define DEFINE_OP(op_name, op_attr_size, op_uses)                                                  \
+    static void op_name##_values(const ht_real *x, size_t n, ht_real param, ht_real *y)            \
+    {                                                                                              \
+        for (size_t i = 0; i < n; i++)                                                             \
+            y[i] = op_name##_value(x[i], param);                                                   \
+    }                                                                                              \
     static void op_name##_forward(struct ht_node *n, const struct ht_run *run)                     \
     {                                                                                              \
-        const ht_real param = param_of(n);                                                         \
-        const ht_real *x = n->in[0]->value;                                                        \
-        ht_real *y = n->value;                                                                     \
-        for (size_t i = 0, size = n->rows * n->cols; i < size; i++)                                \
-            y[i] = op_name##_value(x[i], param);                                                   \
+        op_name##_values(n->in[0]->value, n->rows * n->cols, param_of(n), n->value);               \
     }                                                                                              \
     static void op_name##_backward(struct ht_node *n, const struct ht_run *run)                    \
     {                                                                                              \
@@ -123,12 +124,12 @@ DEFINE_OP(gelu, 0, HT_OP_USES_INPUTS)
 /* --- by name --- */
 
 static const struct ht_activation activations[] = {
-    {"relu", relu_value, relu_slope},
-    {"relu6", relu6_value, relu6_slope},
-    {"leaky_relu", leaky_relu_value, leaky_relu_slope},
-    {"tanh", tanh_value, tanh_slope},
-    {"sigmoid", sigmoid_value, sigmoid_slope},
-    {"gelu", gelu_value, gelu_slope},
+    {"relu", relu_value, relu_slope, relu_values},
+    {"relu6", relu6_value, relu6_slope, relu6_values},
+    {"leaky_relu", leaky_relu_value, leaky_relu_slope, leaky_relu_values},
+    {"tanh", tanh_value, tanh_slope, tanh_values},
+    {"sigmoid", sigmoid_value, sigmoid_slope, sigmoid_values},
+    {"gelu", gelu_value, gelu_slope, gelu_values},
 };
 
 const struct ht_activation *ht_activation_find(const char *name)

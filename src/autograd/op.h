@@ -70,6 +70,7 @@ struct ht_attr_dropout {
 struct ht_attr_batchnorm {
     ht_real momentum, epsilon;
     ht_real *running_mean, *running_var; /* [cols], state that outlives the graph */
+    bool folded; /* in eval mode it is in the op before, and x is passed on */
 };
 struct ht_attr_softmax_cross_entropy {
     ht_real label_smoothing; /* Szegedy et al. 2016, sec. 7 */

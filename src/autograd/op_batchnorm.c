@@ -1,6 +1,8 @@
 /* Batch normalization: Ioffe and Szegedy 2015, algorithm 1.
  * y = gamma * (x - mean) / sqrt(var + epsilon) + beta, per column. Like PyTorch, values are
  * normalized by the biased variance and the running one follows the unbiased. */
+#include <string.h>
+
 #include "autograd/op.h"
 
 enum { X, GAMMA, BETA };
@@ -94,6 +96,10 @@ static void forward(struct ht_node *n, const struct ht_run *run)
     const ht_real *gamma = n->in[GAMMA]->value, *beta = n->in[BETA]->value;
     const ht_real *mean = a->running_mean, *var = a->running_var;
     ht_real *inverse_sigma = n->scratch, *gain = gain_of(n);
+    if (a->folded && run->mode == HT_MODE_EVAL) {
+        memcpy(n->value, n->in[X]->value, n->rows * n->cols * sizeof *n->value);
+        return;
+    }
     if (uses_batch_statistics(run)) {
         ht_real *batch_mean = n->scratch + n->cols, *batch_var = n->scratch + 2 * n->cols;
         batch_statistics(n, batch_mean, batch_var);

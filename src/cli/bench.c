@@ -101,8 +101,10 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
     } parts[] = {{"kernels", ht_bench_run_kernels},
                  {"infer", ht_bench_run_infer},
                  {"train", ht_bench_run_train}};
-    if (cli->values[0] && strcmp(cli->args[0], "train") != 0)
+    if (cli->values[HT_BENCH_ROUNDS] && strcmp(cli->args[0], "train") != 0)
         return ht_fail(err, HT_ERR_CONFIG, "--rounds belongs to bench train");
+    if (cli->values[HT_BENCH_MODES] && strcmp(cli->args[0], "infer") != 0)
+        return ht_fail(err, HT_ERR_CONFIG, "--modes belongs to bench infer");
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (strcmp(cli->args[0], parts[i].name) == 0)
             return parts[i].run(cli, err);
@@ -125,7 +127,10 @@ const struct ht_command ht_command_bench = {
         "of\n"
         "one shape alternate in rounds of about 60 ms; speed to float is the median of the ratios\n"
         "within rounds, with quartiles.",
-    .options = {{"rounds", 0, "N", "train: rounds of each network (default: 9)"}},
+    .options = {[HT_BENCH_ROUNDS] = {"rounds", 0, "N",
+                                     "train: rounds of each network (default: 9)"},
+                [HT_BENCH_MODES] = {"modes", 0, NULL,
+                                    "infer: also modes dynamic, weight-only and float16"}},
     .min_args = 1,
     .max_args = 1,
     .run = run,

@@ -8,6 +8,8 @@
 #include "cli/cli.h"
 #include "kernels/kernels.h"
 
+enum { HT_BENCH_ROUNDS, HT_BENCH_MODES }; /* options */
+
 /* One call of what is measured. */
 typedef void (*ht_bench_call)(void *user);
 

@@ -6,11 +6,13 @@
 #include "cli/bench.h"
 #include "infer/runtime.h"
 #include "qmodel/qmodel.h"
+#include "quant/half.h"
 #include "train/run.h"
 
 static const struct ht_column columns[] = {
     {.key = "isa", .kind = HT_COLUMN_TEXT},
     {.key = "layers", .kind = HT_COLUMN_TEXT},
+    {.key = "mode", .kind = HT_COLUMN_TEXT},
     {.key = "bits", .kind = HT_COLUMN_INTEGER},
     {.key = "batch", .kind = HT_COLUMN_INTEGER},
     {.key = "threads", .kind = HT_COLUMN_INTEGER},
@@ -23,7 +25,17 @@ static const struct ht_column columns[] = {
 #define N_LAYERS 4
 static const size_t networks[][N_LAYERS + 1] = {{784, 256, 256, 256, 10},
                                                 {784, 1024, 1024, 1024, 10}};
-static const int widths[] = {8, 4, 2, 1};
+/* What layers take (of dynamic ones 8 bits), and bits of the weights. Those that are not integer
+ * come with --modes. */
+static const struct {
+    enum ht_qoutput_kind kind;
+    int bits;
+} forms[] = {{HT_QOUTPUT_CODES, 8}, {HT_QOUTPUT_CODES, 4},   {HT_QOUTPUT_CODES, 2},
+             {HT_QOUTPUT_CODES, 1}, {HT_QOUTPUT_DYNAMIC, 8}, {HT_QOUTPUT_DYNAMIC, 4},
+             {HT_QOUTPUT_REAL, 8},  {HT_QOUTPUT_REAL, 4},    {HT_QOUTPUT_REAL, 2},
+             {HT_QOUTPUT_REAL, 16}};
+#define N_FORMS   (sizeof forms / sizeof *forms)
+#define N_INTEGER ((size_t)4)
 static const size_t batches[] = {1, 64, 256};
 #define MAX_BATCH 256
 
@@ -36,41 +48,58 @@ static struct ht_qactivation bytes_quantizer(float scale)
     return q;
 }
 
-/* Random codes and bias; scales that keep the levels of the next layer busy. */
-static enum ht_status fill_layer(struct ht_qlayer *l, size_t index, int bits, size_t in, size_t out,
-                                 struct ht_error *err)
+/* Random codes, or float16 numbers within +-0.1. */
+static void fill_codes(struct ht_qlayer *l, size_t index)
+{
+    const struct ht_grid *g = &l->weights.grid;
+    const uint64_t stream = HT_RNG_STREAM(HT_RNG_INIT, index);
+    for (size_t i = 0; i < l->in * l->out; i++) {
+        const bool half = ht_grid_is_float16(g);
+        const int level = (int)ht_rng_below(1, stream, i, half ? 256 : (uint64_t)g->n_levels);
+        ht_pack_code(l->weights.packed, i, g->bits,
+                     half ? ht_half_of_float((float)(level - 128) / 1280)
+                          : ht_grid_code(g, g->lo + g->step * level));
+    }
+}
+
+/* Scales that keep the levels of the next layer busy. */
+static enum ht_status fill_layer(struct ht_qlayer *l, size_t index, enum ht_qoutput_kind kind,
+                                 int bits, size_t in, size_t out, struct ht_error *err)
 {
     snprintf(l->name, sizeof l->name, "dense%zu", index + 1);
     snprintf(l->activation, sizeof l->activation, "%s", index + 1 < N_LAYERS ? "relu" : "none");
     l->in = in;
     l->out = out;
-    l->output = index + 1 < N_LAYERS ? HT_QOUTPUT_CODES : HT_QOUTPUT_REAL;
-    l->quant = bytes_quantizer(1.0f / 64);
-    const enum ht_status status =
-        ht_grid_init(&l->weights.grid, bits == 1 ? "binary" : "narrow", bits, err);
+    l->output = index + 1 < N_LAYERS ? kind : HT_QOUTPUT_REAL;
+    l->quant = bytes_quantizer(kind == HT_QOUTPUT_CODES ? 1.0f / 64 : 1);
+    const char *grid = bits == 16 ? HT_GRID_FLOAT16 : (bits == 1 ? "binary" : "narrow");
+    const enum ht_status status = ht_grid_init(&l->weights.grid, grid, bits, err);
     if (status != HT_OK)
         return status;
     const struct ht_grid *g = &l->weights.grid;
     l->weights.channels = out;
     l->weights.packed = ht_calloc(ht_packed_size(in * out, bits), 1);
     l->weights.scale = ht_calloc(out, sizeof *l->weights.scale);
-    l->bias = ht_calloc(out, sizeof *l->bias);
-    if (!l->weights.packed || !l->weights.scale || !l->bias)
+    if (kind == HT_QOUTPUT_CODES)
+        l->bias = ht_calloc(out, sizeof *l->bias);
+    else
+        l->real_bias = ht_calloc(out, sizeof *l->real_bias);
+    if (!l->weights.packed || !l->weights.scale || (!l->bias && !l->real_bias))
         return ht_fail_memory(err);
-    const uint64_t stream = HT_RNG_STREAM(HT_RNG_INIT, index);
-    for (size_t i = 0; i < in * out; i++) {
-        const int level = (int)ht_rng_below(1, stream, i, (uint64_t)g->n_levels);
-        ht_pack_code(l->weights.packed, i, bits, ht_grid_code(g, g->lo + g->step * level));
-    }
+    fill_codes(l, index);
     for (size_t n = 0; n < out; n++) {
-        l->weights.scale[n] = 0.1f / (float)g->hi;
-        l->bias[n] = (int32_t)ht_rng_below(2, stream, n, 2000) - 1000;
+        const int bias = (int)ht_rng_below(2, HT_RNG_STREAM(HT_RNG_INIT, index), n, 2000) - 1000;
+        l->weights.scale[n] = bits == 16 ? 1 : 0.1f / (float)g->hi;
+        if (l->bias)
+            l->bias[n] = bias;
+        else
+            l->real_bias[n] = (float)bias / 1000;
     }
     return HT_OK;
 }
 
-static enum ht_status random_model(struct ht_qmodel **ret, const size_t *widths_of, int bits,
-                                   struct ht_error *err)
+static enum ht_status random_model(struct ht_qmodel **ret, const size_t *widths,
+                                   enum ht_qoutput_kind kind, int bits, struct ht_error *err)
 {
     struct ht_qmodel *m = ht_qmodel_create(N_LAYERS);
     if (!m)
@@ -80,13 +109,14 @@ static enum ht_status random_model(struct ht_qmodel **ret, const size_t *widths_
     snprintf(m->loss, sizeof m->loss, "cross_entropy");
     snprintf(m->score_name, sizeof m->score_name, "accuracy");
     memset(m->data_hash, '0', sizeof m->data_hash - 1);
-    m->input.features = widths_of[0];
-    m->input.quant = bytes_quantizer(1.0f / 255);
+    m->input.features = widths[0];
+    m->input.kind = kind;
+    m->input.quant = bytes_quantizer(kind == HT_QOUTPUT_CODES ? 1.0f / 255 : 1);
     m->input.pixel_range = 255;
-    m->outputs = widths_of[N_LAYERS];
+    m->outputs = widths[N_LAYERS];
     enum ht_status status = HT_OK;
     for (size_t i = 0; i < N_LAYERS && status == HT_OK; i++)
-        status = fill_layer(&m->layers[i], i, bits, widths_of[i], widths_of[i + 1], err);
+        status = fill_layer(&m->layers[i], i, kind, bits, widths[i], widths[i + 1], err);
     if (status == HT_OK)
         status = ht_qmodel_derive(m, err);
     if (status == HT_OK)
@@ -119,6 +149,7 @@ static void add_row(struct ht_table *t, const struct ht_qmodel *m, const struct 
     ht_table_add_row(t);
     ht_table_set_text(t, "isa", kernels->isa);
     ht_table_set_text(t, "layers", layers);
+    ht_table_set_text(t, "mode", ht_qmodel_mode(m));
     ht_table_set_integer(t, "bits", m->layers[0].weights.grid.bits);
     ht_table_set_integer(t, "batch", (int64_t)batch);
     ht_table_set_integer(t, "threads", (int64_t)threads);
@@ -187,10 +218,11 @@ enum ht_status ht_bench_run_infer(const struct ht_cli *cli, struct ht_error *err
         status = ht_cli_pool(&pool, err);
     if (status == HT_OK)
         status = ht_table_create(&t, columns, sizeof columns / sizeof *columns, err);
-    for (size_t i = 0; i < 2 * sizeof widths / sizeof *widths; i++) {
+    const size_t n = cli->values[HT_BENCH_MODES] ? N_FORMS : N_INTEGER;
+    for (size_t i = 0; i < 2 * n; i++) {
         struct ht_qmodel *m = NULL;
         if (status == HT_OK && !*cli->stop)
-            status = random_model(&m, networks[i / 4], widths[i % 4], err);
+            status = random_model(&m, networks[i / n], forms[i % n].kind, forms[i % n].bits, err);
         if (status == HT_OK && m)
             status = measure_model(cli, t, m, &kernels, pool, err);
         ht_qmodel_destroy(m);

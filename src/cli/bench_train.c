@@ -154,7 +154,8 @@ enum ht_status ht_bench_run_train(const struct ht_cli *cli, struct ht_error *err
     struct ht_dataset *d = NULL;
     struct ht_table *t = NULL;
     long rounds;
-    const char *given = cli->values[0] ? cli->values[0] : DEFAULT_ROUNDS;
+    const char *given =
+        cli->values[HT_BENCH_ROUNDS] ? cli->values[HT_BENCH_ROUNDS] : DEFAULT_ROUNDS;
     enum ht_status status = ht_cli_integer(given, "--rounds", 1, MAX_ROUNDS, &rounds, err);
     if (status == HT_OK)
         status = ht_run_kernels(&kernels, err);

@@ -6,6 +6,7 @@
 #include "data/dataset.h"
 #include "qmodel/qmodel.h"
 #include "report/human.h"
+#include "train/compare.h"
 #include "train/network.h"
 #include "train/run.h"
 #include "train/setup.h"
@@ -48,14 +49,17 @@ static void add_block(struct ht_table *t, const struct ht_model *m, size_t i, st
     ht_table_set_text(t, "then", then);
     ht_table_set_integer(t, "parameters", (int64_t)(n + extra));
     ht_table_set_integer(t, "weight_bits", m->quantized ? b->weights.grid.bits : 32);
-    ht_table_set_integer(t, "output_bits", b->has_output ? b->output.grid.bits : 32);
+    ht_table_set_integer(t, "output_bits",
+                         b->output_kind == HT_TENSOR_REAL ? 32 : b->output.grid.bits);
     if (m->quantized) {
         bytes = ht_packed_size(n, b->weights.grid.bits);
         ht_table_set_text(t, "weight_grid", b->weights.grid.name);
+    }
+    if (m->quantized && b->weights.range) { /* float16 has none */
         ht_table_set_text(t, "weight_range", b->weights.range->name);
         ht_table_set_text(t, "weight_estimator", b->weights.estimator->name);
     }
-    if (b->has_output) {
+    if (b->output_kind != HT_TENSOR_REAL) {
         ht_table_set_text(t, "output_grid", b->output.grid.name);
         ht_table_set_text(t, "output_range", b->output.range->name);
     }
@@ -153,6 +157,8 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
         return status;
     const struct ht_experiment *e = ht_config_experiment(config);
     status = ht_cli_print_plan(cli, e, err);
+    if (status == HT_OK && e->n_variants)
+        status = ht_compare_check(config, err);
     if (status == HT_OK && e->n_variants)
         ht_cli_say(cli, "%zu variants for compare", e->n_variants);
     if (status == HT_OK)

@@ -12,6 +12,7 @@
 #include "report/table.h"
 
 #define HT_CLI_MAX_OPTIONS 12
+#define HT_CLI_MAX_WIDTHS  16 /* of an option */
 
 struct ht_cli_option {
     const char *name;  /* "resume"; NULL ends a list */
@@ -44,6 +45,10 @@ struct ht_command {
 enum ht_status ht_cli_integer(const char *text, const char *name, long min, long max, long *ret,
                               struct ht_error *err);
 
+/* Widths such as 8,4,2 from an option, each from 1 to max; bits[HT_CLI_MAX_WIDTHS]. */
+enum ht_status ht_cli_widths(const char *text, const char *name, long max, int *bits, size_t *n,
+                             struct ht_error *err);
+
 /* Loads args[0] with the key=value arguments after it. Config errors are printed to stderr, all of
  * them; err then only counts them. */
 enum ht_status ht_cli_config(const struct ht_cli *cli, struct ht_config **ret,
@@ -68,6 +73,8 @@ double ht_cli_now(void);
  * titles' word "accuracy" becomes the score's name. Owned (ht_free); NULL when memory is out. */
 struct ht_column *ht_cli_score_columns(const struct ht_column *columns, size_t n,
                                        const char *score_name);
+/* Shows people, too, a column that is HT_COLUMN_MACHINE_ONLY. */
+void ht_cli_show_column(struct ht_column *columns, size_t n, const char *key);
 
 #define HT_COMMAND(name) extern const struct ht_command ht_command_##name;
 #include "cli/commands.inc"

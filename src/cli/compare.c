@@ -10,8 +10,6 @@
 
 enum { BITS, SEEDS, JOBS, RESUME };
 
-#define MAX_WIDTHS 16
-
 static const struct ht_column columns[] = {
     {.key = "name", .title = "variant", .kind = HT_COLUMN_TEXT},
     {.key = "weight_bits", .title = "bits\nw", .kind = HT_COLUMN_INTEGER},
@@ -38,6 +36,21 @@ static const struct ht_column columns[] = {
      .flags = HT_COLUMN_HUMAN_ONLY},
     {.key = "accuracy_difference", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "accuracy_difference_error", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "reconstruction_error",
+     .title = "squared\nerror",
+     .kind = HT_COLUMN_STAT,
+     .digits = 4,
+     .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "float_anomaly_auc",
+     .title = "anomaly AUC\nfloat32",
+     .kind = HT_COLUMN_STAT,
+     .digits = 4,
+     .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "integer_anomaly_auc",
+     .title = "\ninteger",
+     .kind = HT_COLUMN_STAT,
+     .digits = 4,
+     .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "mismatched_outputs", .title = "outputs\ndiffer", .kind = HT_COLUMN_INTEGER},
     {.key = "outputs_compared", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "model_bytes", .title = "\nsize", .kind = HT_COLUMN_BYTES},
@@ -53,6 +66,7 @@ static const struct ht_column columns[] = {
      .unit = 1e-6},
     {.key = "train_seconds", .title = "\ntraining", .kind = HT_COLUMN_SECONDS},
     {.key = "samples_per_s", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "warnings", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "run_dir", .kind = HT_COLUMN_TEXT, .flags = HT_COLUMN_MACHINE_ONLY},
 };
 
@@ -94,6 +108,9 @@ static void add_row(struct ht_table *t, const struct ht_compare_row *r)
     set_stat(t, "float_accuracy", &r->float_score);
     set_stat(t, "fake_quant_accuracy", &r->fake_quant_score);
     set_stat(t, "integer_accuracy", &r->integer_score);
+    set_stat(t, "reconstruction_error", &r->reconstruction_error);
+    set_stat(t, "float_anomaly_auc", &r->float_auc);
+    set_stat(t, "integer_anomaly_auc", &r->integer_auc);
     set_difference(t, r);
     ht_table_set_integer(t, "mismatched_outputs", (int64_t)r->mismatched_outputs);
     ht_table_set_integer(t, "outputs_compared", (int64_t)r->outputs_compared);
@@ -103,6 +120,7 @@ static void add_row(struct ht_table *t, const struct ht_compare_row *r)
     ht_table_set_real(t, "latency_us_batch1", r->latency_us);
     ht_table_set_real(t, "train_seconds", r->train_seconds);
     ht_table_set_real(t, "samples_per_s", r->samples_per_s);
+    ht_table_set_integer(t, "warnings", (int64_t)r->warnings);
     ht_table_set_text(t, "run_dir", r->run_dir);
 }
 
@@ -116,6 +134,12 @@ static enum ht_status print_rows(const struct ht_cli *cli, const struct ht_compa
         ht_cli_score_columns(columns, N_COLUMNS, n ? rows[0].score_name : "accuracy");
     if (!shown)
         return ht_fail_memory(err);
+    if (n && rows[0].reconstruction_error.n)
+        ht_cli_show_column(shown, N_COLUMNS, "reconstruction_error");
+    if (n && rows[0].float_auc.n) {
+        ht_cli_show_column(shown, N_COLUMNS, "float_anomaly_auc");
+        ht_cli_show_column(shown, N_COLUMNS, "integer_anomaly_auc");
+    }
     enum ht_status status = ht_table_create(&t, shown, N_COLUMNS, err);
     if (status != HT_OK) {
         ht_free(shown);
@@ -143,27 +167,11 @@ static void on_event(void *user, int64_t steps_done, int64_t steps, int jobs_don
              100 * (isfinite(result->integer_score) ? result->integer_score : result->score),
              result->split, ht_human_seconds(result->train_seconds).s);
     ht_progress_say(p, text);
-}
-
-static enum ht_status parse_bits(const char *text, int *bits, size_t *n, struct ht_error *err)
-{
-    char word[8];
-    *n = 0;
-    for (const char *at = text; *at;) {
-        size_t length = strcspn(at, ",");
-        long v;
-        snprintf(word, sizeof word, "%.*s", (int)(length < 7 ? length : 7), at);
-        enum ht_status status = ht_cli_integer(word, "--bits", 1, 32, &v, err);
-        if (status != HT_OK)
-            return status;
-        if (*n == MAX_WIDTHS)
-            return ht_fail(err, HT_ERR_CONFIG, "--bits: at most %d widths", MAX_WIDTHS);
-        bits[(*n)++] = (int)v;
-        at += length;
-        if (*at == ',' && !*++at)
-            return ht_fail(err, HT_ERR_CONFIG, "--bits: a width is missing after the last comma");
+    for (size_t i = 0; i < result->n_warnings; i++) {
+        char warning[sizeof result->warnings->message + 2 * HT_NAME_LENGTH];
+        snprintf(warning, sizeof warning, "%s: warning: %s", finished, result->warnings[i].message);
+        ht_progress_say(p, warning);
     }
-    return *n ? HT_OK : ht_fail(err, HT_ERR_CONFIG, "--bits: expected widths such as 32,8,4,2");
 }
 
 static enum ht_status parse(const struct ht_cli *cli, struct ht_compare_options *o, int *bits,
@@ -173,7 +181,7 @@ static enum ht_status parse(const struct ht_cli *cli, struct ht_compare_options 
     enum ht_status status = HT_OK;
     if (cli->values[BITS]) {
         o->bits = bits;
-        status = parse_bits(cli->values[BITS], bits, &o->n_bits, err);
+        status = ht_cli_widths(cli->values[BITS], "--bits", 32, bits, &o->n_bits, err);
     }
     if (status == HT_OK && cli->values[SEEDS])
         status = ht_cli_integer(cli->values[SEEDS], "--seeds", 1, 1000, &seeds, err);
@@ -192,7 +200,7 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
     struct ht_compare_options options = {0};
     struct ht_compare_row *rows = NULL;
     struct ht_progress progress;
-    int bits[MAX_WIDTHS];
+    int bits[HT_CLI_MAX_WIDTHS];
     size_t n = 0;
     enum ht_status status = parse(cli, &options, bits, err);
     if (status == HT_OK)

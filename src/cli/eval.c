@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,16 @@ static const struct ht_column columns[] = {
     {.key = "samples", .kind = HT_COLUMN_INTEGER},
     {.key = "score_name", .title = "score", .kind = HT_COLUMN_TEXT},
     {.key = "score", .title = "integer path", .kind = HT_COLUMN_PERCENT, .digits = 2},
+    {.key = "reconstruction_error",
+     .title = "squared error",
+     .kind = HT_COLUMN_REAL,
+     .digits = 4,
+     .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "anomaly_auc",
+     .title = "anomaly AUC",
+     .kind = HT_COLUMN_REAL,
+     .digits = 4,
+     .flags = HT_COLUMN_MACHINE_ONLY},
 };
 
 #define N_COLUMNS (sizeof columns / sizeof *columns)
@@ -26,6 +37,11 @@ static enum ht_status print_result(const struct ht_cli *cli, const struct ht_qmo
     struct ht_column *shown = ht_cli_score_columns(columns, N_COLUMNS, s->objective.score);
     if (!shown)
         return ht_fail_memory(err);
+    const bool reconstructs = s->objective.task == HT_AUTOENCODER;
+    if (reconstructs)
+        ht_cli_show_column(shown, N_COLUMNS, "reconstruction_error");
+    if (isfinite(v->auc))
+        ht_cli_show_column(shown, N_COLUMNS, "anomaly_auc");
     enum ht_status status = ht_table_create(&t, shown, N_COLUMNS, err);
     if (status != HT_OK) {
         ht_free(shown);
@@ -38,6 +54,9 @@ static enum ht_status print_result(const struct ht_cli *cli, const struct ht_qmo
     ht_table_set_integer(t, "samples", (int64_t)v->n);
     ht_table_set_text(t, "score_name", s->objective.score);
     ht_table_set_real(t, "score", v->score);
+    if (reconstructs)
+        ht_table_set_real(t, "reconstruction_error", v->error);
+    ht_table_set_real(t, "anomaly_auc", v->auc);
     status = ht_table_write(t, cli->format, stdout, err);
     ht_table_destroy(t);
     ht_free(shown);

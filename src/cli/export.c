@@ -1,11 +1,13 @@
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "export/export.h"
 #include "io/container.h"
 #include "train/export.h"
 
-enum { TO, OUT };
+enum { TO, OUT, INPUT };
 
 static const struct ht_column columns[] = {
     {.key = "file", .kind = HT_COLUMN_TEXT},
@@ -22,7 +24,7 @@ static const struct ht_column columns[] = {
     {.key = "model_bytes", .title = "size", .kind = HT_COLUMN_BYTES},
 };
 
-static enum ht_status print_report(const struct ht_cli *cli, const char *path,
+static enum ht_status print_report(const struct ht_cli *cli, const char *format, const char *path,
                                    const struct ht_export_report *r, struct ht_error *err)
 {
     struct ht_table *t;
@@ -31,13 +33,14 @@ static enum ht_status print_report(const struct ht_cli *cli, const char *path,
         return status;
     ht_table_add_row(t);
     ht_table_set_text(t, "file", path);
-    ht_table_set_text(t, "format", "hdf5");
+    ht_table_set_text(t, "format", format);
     ht_table_set_text(t, "split", r->split);
     ht_table_set_integer(t, "samples", (int64_t)r->parity.samples);
     ht_table_set_integer(t, "outputs_compared", (int64_t)r->parity.outputs_compared);
     ht_table_set_integer(t, "mismatched_outputs", (int64_t)r->parity.mismatched_outputs);
     ht_table_set_real(t, "fake_quant_accuracy", r->parity.fake_quant_score);
-    ht_table_set_real(t, "integer_accuracy", r->parity.integer_score);
+    if (isfinite(r->parity.integer_score)) /* not of a float32 network */
+        ht_table_set_real(t, "integer_accuracy", r->parity.integer_score);
     ht_table_set_integer(t, "model_bytes", (int64_t)r->model_bytes);
     status = ht_table_write(t, cli->format, stdout, err);
     ht_table_destroy(t);
@@ -53,29 +56,69 @@ static bool is_checkpoint(const char *path)
     return true;
 }
 
+/* What the options say. */
+struct choice {
+    const struct ht_export_format *format;
+    struct ht_export_options options;
+    char path[HT_PATH_LENGTH];
+};
+
+static enum ht_status choose(struct choice *c, const struct ht_cli *cli, struct ht_error *err)
+{
+    enum ht_status status =
+        ht_export_format_find(&c->format, cli->values[TO] ? cli->values[TO] : "hdf5", err);
+    if (status == HT_OK && cli->values[INPUT])
+        status = ht_export_input_find(&c->options.input, cli->values[INPUT], err);
+    if (status == HT_OK && cli->values[INPUT] && !c->format->write)
+        status = ht_fail(err, HT_ERR_CONFIG, "--input: a model file of format %s takes both",
+                         c->format->name);
+    return status;
+}
+
+/* Where it goes to; checkpoints are not overwritten. */
+static enum ht_status choose_path(struct choice *c, const char *out, const char *name,
+                                  struct ht_error *err)
+{
+    if (out)
+        snprintf(c->path, sizeof c->path, "%s", out);
+    else
+        snprintf(c->path, sizeof c->path, "%s%s", name, c->format->suffix);
+    if (out && strlen(out) >= sizeof c->path)
+        return ht_fail(err, HT_ERR_CONFIG, "--out: the path is too long");
+    if (is_checkpoint(c->path))
+        return ht_fail(err, HT_ERR_CONFIG, "--out: %s is a checkpoint; it is not overwritten",
+                       c->path);
+    return HT_OK;
+}
+
+static enum ht_status export(struct ht_export_report *report, struct ht_session *session,
+                             const struct choice *c, struct ht_error *err) {
+    struct ht_qmodel *m = NULL;
+    if (!c->format->write) return ht_export_session(report, session, c->path, err);
+    enum ht_status status = ht_export_check_source(c->format, session->model, err);
+    if (status == HT_OK) status = ht_export_lowered(&m, report, session, err);
+    if (status == HT_OK)
+        status = ht_export_write(c->format, m, session->model, &c->options, c->path, err);
+    ht_qmodel_destroy(m);
+    return status;
+}
+
 static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
 {
-    char path[HT_PATH_LENGTH];
+    struct choice c = {0};
     struct ht_session session;
     struct ht_export_report report;
-    enum ht_status status = ht_export_check_format(cli->values[TO] ? cli->values[TO] : "hdf5", err);
+    enum ht_status status = choose(&c, cli, err);
     if (status == HT_OK)
         status = ht_session_from_checkpoint(&session, cli->args[0], err);
     if (status != HT_OK)
         return status;
-    if (cli->values[OUT])
-        snprintf(path, sizeof path, "%s", cli->values[OUT]);
-    else
-        snprintf(path, sizeof path, "%s.h5", session.experiment->name);
-    if (cli->values[OUT] && strlen(cli->values[OUT]) >= sizeof path)
-        status = ht_fail(err, HT_ERR_CONFIG, "--out: the path is too long");
-    else if (is_checkpoint(path))
-        status =
-            ht_fail(err, HT_ERR_CONFIG, "--out: %s is a checkpoint; it is not overwritten", path);
+    status = choose_path(&c, cli->values[OUT], session.experiment->name, err);
     if (status == HT_OK)
-        status = ht_export_session(&report, &session, path, err);
+        status = export(&report, &session, &c, err);
     if (status == HT_OK || status == HT_ERR_THRESHOLD) {
-        enum ht_status printed = print_report(cli, path, &report, status == HT_OK ? err : NULL);
+        enum ht_status printed =
+            print_report(cli, c.format->name, c.path, &report, status == HT_OK ? err : NULL);
         if (status == HT_OK)
             status = printed;
     }
@@ -85,13 +128,18 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
 
 const struct ht_command ht_command_export = {
     .name = "export",
-    .arguments = "RUN_OR_CHECKPOINT --to hdf5|onnx|c|safetensors [--out PATH]",
+    .arguments = "RUN_OR_CHECKPOINT --to hdf5|onnx|qonnx|c|safetensors [--out PATH]",
     .summary = "write the integer model of a run or checkpoint, and check it",
-    .details = "The file is read back and run over the whole test part beside the fake-quant\n"
-               "network: one output that differs in one bit is exit code 7.",
+    .details =
+        "The integer model is run over the whole test part beside the fake-quant network: one\n"
+        "output that differs in one bit is exit code 7. Of hdf5 that is the file, read back; "
+        "other\n"
+        "formats are written when the model has passed. A float32 network can go to onnx.",
     .options = {[TO] = {"to", 't', "FORMAT",
-                        "hdf5 (default); onnx, c and safetensors are not built yet"},
-                [OUT] = {"out", 0, "PATH", "the file to write (default: NAME.h5 here)"}},
+                        "hdf5 (default), onnx, qonnx; c and safetensors are not built yet"},
+                [OUT] = {"out", 0, "PATH", "the file to write (default: NAME.h5, NAME.onnx, ...)"},
+                [INPUT] = {"input", 0, "KIND",
+                           "of onnx and qonnx: float (default), or u8: image bytes as they are"}},
     .min_args = 1,
     .max_args = 1,
     .run = run,

@@ -15,11 +15,13 @@ static const struct ht_column model_columns[] = {
     {.key = "weight_bits", .title = "weights\nbits", .kind = HT_COLUMN_INTEGER},
     {.key = "weight_grid", .title = "\ngrid", .kind = HT_COLUMN_TEXT},
     {.key = "scales", .title = "\nscales", .kind = HT_COLUMN_INTEGER},
+    {.key = "group", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "scale_min", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "scale_max", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "zeros", .title = "\nzeros", .kind = HT_COLUMN_PERCENT, .digits = 1},
     {.key = "activation", .title = "\nactivation", .kind = HT_COLUMN_TEXT},
-    {.key = "output_bits", .title = "output\nbits", .kind = HT_COLUMN_INTEGER},
+    {.key = "output_kind", .title = "output\nscale", .kind = HT_COLUMN_TEXT},
+    {.key = "output_bits", .title = "\nbits", .kind = HT_COLUMN_INTEGER},
     {.key = "output_grid", .title = "\ngrid", .kind = HT_COLUMN_TEXT},
     {.key = "output_scale", .title = "\nscale", .kind = HT_COLUMN_REAL, .digits = 6},
     {.key = "output_zero_point", .title = "\nzero point", .kind = HT_COLUMN_INTEGER},
@@ -27,10 +29,18 @@ static const struct ht_column model_columns[] = {
     {.key = "bytes", .title = "\nbytes", .kind = HT_COLUMN_BYTES},
 };
 
-static void set_activation(struct ht_table *t, const struct ht_qactivation *a)
+static void set_activation(struct ht_table *t, enum ht_qoutput_kind kind,
+                           const struct ht_qactivation *a)
 {
-    ht_table_set_integer(t, "output_bits", a->grid.bits);
-    ht_table_set_text(t, "output_grid", a->grid.name);
+    static const char *const kinds[] = {[HT_QOUTPUT_CODES] = "static",
+                                        [HT_QOUTPUT_DYNAMIC] = "dynamic",
+                                        [HT_QOUTPUT_REAL] = "float"};
+    ht_table_set_text(t, "output_kind", kinds[kind]);
+    ht_table_set_integer(t, "output_bits", kind == HT_QOUTPUT_REAL ? 32 : a->grid.bits);
+    if (kind != HT_QOUTPUT_REAL)
+        ht_table_set_text(t, "output_grid", a->grid.name);
+    if (kind != HT_QOUTPUT_CODES)
+        return;
     ht_table_set_real(t, "output_scale", (double)a->scale);
     ht_table_set_integer(t, "output_zero_point", a->zero_point);
 }
@@ -40,10 +50,12 @@ static double zeros(const struct ht_qlayer *l)
 {
     size_t n = l->in * l->out, count = 0;
     for (size_t i = 0; i < n; i++) {
-        unsigned code = ht_unpack_code(l->weights.packed, i, l->weights.grid.bits);
         size_t channel = l->weights.channels == 1 ? 0 : i / l->in;
         int zero = l->weights.zero_point ? (int)l->weights.zero_point[channel] : 0;
-        count += ht_grid_level(&l->weights.grid, code) == zero;
+        if (ht_grid_is_float16(&l->weights.grid))
+            count += (ht_unpack_code(l->weights.packed, i, 16) & 0x7fff) == 0;
+        else
+            count += ht_qlayer_weight(l, i / l->in, i % l->in) == zero;
     }
     return (double)count / (double)n;
 }
@@ -63,17 +75,19 @@ static void add_layer(struct ht_table *t, const struct ht_qmodel *m, size_t i)
     ht_table_set_text(t, "shape", shape);
     ht_table_set_integer(t, "weight_bits", l->weights.grid.bits);
     ht_table_set_text(t, "weight_grid", l->weights.grid.name);
-    ht_table_set_integer(t, "scales", (int64_t)l->weights.channels);
+    ht_table_set_integer(
+        t, "scales",
+        (int64_t)(l->weights.group ? l->out * ht_qlayer_groups(l) : l->weights.channels));
+    if (l->weights.group)
+        ht_table_set_integer(t, "group", (int64_t)l->weights.group);
     ht_table_set_real(t, "scale_min", (double)lo);
     ht_table_set_real(t, "scale_max", (double)hi);
     ht_table_set_real(t, "zeros", zeros(l));
     ht_table_set_text(t, "activation", l->activation);
-    if (l->output == HT_QOUTPUT_CODES)
-        set_activation(t, ht_qlayer_output_quant(l));
-    else
-        ht_table_set_integer(t, "output_bits", 32);
-    ht_table_set_integer(t, "worst_accumulator", ht_qlayer_worst_accumulator(m, i));
-    ht_table_set_integer(t, "bytes", (int64_t)ht_packed_size(l->in * l->out, l->weights.grid.bits));
+    set_activation(t, l->output, ht_qlayer_output_quant(l));
+    if (ht_qlayer_input_kind(m, i) != HT_QOUTPUT_REAL)
+        ht_table_set_integer(t, "worst_accumulator", ht_qlayer_worst_accumulator(m, i));
+    ht_table_set_integer(t, "bytes", (int64_t)ht_qlayer_weight_bytes(l));
 }
 
 static enum ht_status inspect_model(const struct ht_cli *cli, const char *path,
@@ -91,14 +105,14 @@ static enum ht_status inspect_model(const struct ht_cli *cli, const char *path,
         ht_table_add_row(t);
         ht_table_set_text(t, "layer", "input");
         ht_table_set_text(t, "shape", shape);
-        set_activation(t, &m->input.quant);
+        set_activation(t, m->input.kind, &m->input.quant);
         for (size_t i = 0; i < m->n_layers; i++)
             add_layer(t, m, i);
         status = ht_table_write(t, cli->format, stdout, err);
     }
     if (status == HT_OK)
-        ht_cli_say(cli, "integer model %s: %s, %s (float32: %s), validation %s %.4f", m->name,
-                   m->task, ht_human_bytes(ht_qmodel_bytes(m)).s,
+        ht_cli_say(cli, "%s model %s: %s, %s (float32: %s), validation %s %.4f", ht_qmodel_mode(m),
+                   m->name, m->task, ht_human_bytes(ht_qmodel_bytes(m)).s,
                    ht_human_bytes(ht_qmodel_float_bytes(m)).s, m->score_name, m->validation_score);
     ht_table_destroy(t);
     ht_qmodel_destroy(m);

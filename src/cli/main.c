@@ -68,6 +68,28 @@ enum ht_status ht_cli_integer(const char *text, const char *name, long min, long
     return HT_OK;
 }
 
+enum ht_status ht_cli_widths(const char *text, const char *name, long max, int *bits, size_t *n,
+                             struct ht_error *err)
+{
+    char word[8];
+    *n = 0;
+    for (const char *at = text; *at;) {
+        size_t length = strcspn(at, ",");
+        long v = 0;
+        snprintf(word, sizeof word, "%.*s", (int)(length < 7 ? length : 7), at);
+        enum ht_status status = ht_cli_integer(word, name, 1, max, &v, err);
+        if (status != HT_OK)
+            return status;
+        if (*n == HT_CLI_MAX_WIDTHS)
+            return ht_fail(err, HT_ERR_CONFIG, "%s: at most %d widths", name, HT_CLI_MAX_WIDTHS);
+        bits[(*n)++] = (int)v;
+        at += length;
+        if (*at == ',' && !*++at)
+            return ht_fail(err, HT_ERR_CONFIG, "%s: a width is missing after the last comma", name);
+    }
+    return *n ? HT_OK : ht_fail(err, HT_ERR_CONFIG, "%s: expected widths such as 8,4,2", name);
+}
+
 enum ht_status ht_cli_config(const struct ht_cli *cli, struct ht_config **ret, struct ht_error *err)
 {
     struct ht_text report = {0};
@@ -130,6 +152,13 @@ struct ht_column *ht_cli_score_columns(const struct ht_column *columns, size_t n
             copy[i].title = "r2\nfloat32";
     }
     return copy;
+}
+
+void ht_cli_show_column(struct ht_column *columns, size_t n, const char *key)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(columns[i].key, key) == 0)
+            columns[i].flags &= ~(unsigned)HT_COLUMN_MACHINE_ONLY;
 }
 
 /* --- help --- */

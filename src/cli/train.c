@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "cli/cli.h"
 #include "report/human.h"
+#include "train/links.h"
 #include "train/run.h"
 
 enum { RESUME, DRY_RUN };
@@ -24,11 +25,27 @@ static void say_moved(struct view *v)
     v->moved[0] = '\0';
 }
 
+/* Each once, when it is found first. */
+static void say_warnings(struct view *v, const struct ht_train_event *e)
+{
+    char text[sizeof e->warnings->message + 16];
+    for (size_t i = 0; i < e->n_warnings; i++)
+        if (e->warnings[i].first_epoch == e->epoch) {
+            snprintf(text, sizeof text, "warning: %s", e->warnings[i].message);
+            ht_progress_say(&v->progress, text);
+        }
+}
+
 static void on_event(void *user, const struct ht_train_event *e)
 {
     struct view *v = user;
     char text[160];
     say_moved(v);
+    if (e->rounding) {
+        ht_progress_update(&v->progress, ht_cli_now(), (uint64_t)e->step, (uint64_t)e->steps,
+                           "learning to round");
+        return;
+    }
     ht_progress_epoch(&v->progress, (unsigned)e->epoch, (unsigned)e->epochs);
     if (!e->epoch_end) {
         snprintf(text, sizeof text, "loss %.4f", e->train_loss);
@@ -40,6 +57,7 @@ static void on_event(void *user, const struct ht_train_event *e)
         snprintf(text + n, sizeof text - (size_t)n, ", validation loss %.4f, score %.4f%s",
                  e->validation_loss, e->validation_score, e->improved ? " (best)" : "");
     ht_progress_milestone(&v->progress, ht_cli_now(), (uint64_t)e->step, (uint64_t)e->steps, text);
+    say_warnings(v, e);
 }
 
 static void say(void *user, const char *text)
@@ -55,6 +73,16 @@ static const struct ht_column columns[] = {
     {.key = "split", .title = "of", .kind = HT_COLUMN_TEXT},
     {.key = "score", .title = "trained", .kind = HT_COLUMN_PERCENT, .digits = 2},
     {.key = "integer_score", .title = "integer", .kind = HT_COLUMN_PERCENT, .digits = 2},
+    {.key = "reconstruction_error",
+     .title = "squared\nerror",
+     .kind = HT_COLUMN_REAL,
+     .digits = 4,
+     .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "anomaly_auc",
+     .title = "anomaly\nAUC",
+     .kind = HT_COLUMN_REAL,
+     .digits = 4,
+     .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "mismatched_outputs", .title = "outputs\nthat differ", .kind = HT_COLUMN_INTEGER},
     {.key = "outputs_compared", .title = "outputs\ncompared", .kind = HT_COLUMN_INTEGER},
     {.key = "model_bytes", .title = "size", .kind = HT_COLUMN_BYTES},
@@ -65,6 +93,7 @@ static const struct ht_column columns[] = {
     {.key = "float_bytes", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "train_seconds", .title = "training\ntime", .kind = HT_COLUMN_SECONDS},
     {.key = "samples_per_s", .title = "samples\nper second", .kind = HT_COLUMN_REAL},
+    {.key = "warnings", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "run_dir", .kind = HT_COLUMN_TEXT, .flags = HT_COLUMN_MACHINE_ONLY},
 };
 
@@ -77,6 +106,10 @@ static enum ht_status print_result(const struct ht_cli *cli, const struct ht_run
     struct ht_column *shown = ht_cli_score_columns(columns, N_COLUMNS, r->score_name);
     if (!shown)
         return ht_fail_memory(err);
+    if (isfinite(r->reconstruction_error))
+        ht_cli_show_column(shown, N_COLUMNS, "reconstruction_error");
+    if (isfinite(r->anomaly_auc))
+        ht_cli_show_column(shown, N_COLUMNS, "anomaly_auc");
     enum ht_status status = ht_table_create(&t, shown, N_COLUMNS, err);
     if (status != HT_OK) {
         ht_free(shown);
@@ -89,6 +122,8 @@ static enum ht_status print_result(const struct ht_cli *cli, const struct ht_run
     ht_table_set_text(t, "score_name", r->score_name);
     ht_table_set_text(t, "split", r->split);
     ht_table_set_real(t, "score", r->score);
+    ht_table_set_real(t, "reconstruction_error", r->reconstruction_error);
+    ht_table_set_real(t, "anomaly_auc", r->anomaly_auc);
     if (r->outputs_compared) {
         ht_table_set_real(t, "integer_score", r->integer_score);
         ht_table_set_integer(t, "mismatched_outputs", (int64_t)r->mismatched_outputs);
@@ -102,11 +137,33 @@ static enum ht_status print_result(const struct ht_cli *cli, const struct ht_run
     ht_table_set_integer(t, "float_bytes", (int64_t)r->float_bytes);
     ht_table_set_real(t, "train_seconds", r->train_seconds);
     ht_table_set_real(t, "samples_per_s", r->samples_per_s);
+    ht_table_set_integer(t, "warnings", (int64_t)r->n_warnings);
     ht_table_set_text(t, "run_dir", r->run_dir);
     status = ht_table_write(t, cli->format, stdout, err);
     ht_table_destroy(t);
     ht_free(shown);
     return status;
+}
+
+/* The ones that the last epoch still had, by name; their messages came when they began, unless
+ * there was no training. */
+static void say_remaining(const struct ht_cli *cli, const struct ht_run_result *r)
+{
+    char names[1024];
+    size_t n = 0, standing = 0;
+    for (size_t i = 0; i < r->n_warnings; i++) {
+        const struct ht_warning *w = &r->warnings[i];
+        if (r->epochs == 0)
+            ht_cli_say(cli, "warning: %s", w->message);
+        if (w->last_epoch != r->epochs)
+            continue;
+        n += (size_t)snprintf(names + n, sizeof names - n, "%s%s (%s)", standing++ ? ", " : "",
+                              w->check, w->where);
+        n = n < sizeof names ? n : sizeof names - 1;
+    }
+    if (r->n_warnings)
+        ht_cli_say(cli, "warnings: %zu, at the end %zu%s%s (result.json has them all)",
+                   r->n_warnings, standing, standing ? ": " : "", standing ? names : "");
 }
 
 static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
@@ -119,7 +176,9 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
         return status;
     const struct ht_experiment *e = ht_config_experiment(config);
     if (cli->values[DRY_RUN]) {
-        status = ht_cli_print_plan(cli, e, err);
+        status = ht_links_refuse(e, err);
+        if (status == HT_OK)
+            status = ht_cli_print_plan(cli, e, err);
         if (status == HT_ERR_CONFIG)
             ht_cli_show_place(config, err);
         ht_config_destroy(config);
@@ -136,6 +195,7 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
             status = printed;
         ht_cli_say(cli, "run folder: %s%s%s", result.run_dir,
                    result.model_path[0] ? "\ninteger model: " : "", result.model_path);
+        say_remaining(cli, &result);
     }
     if (status == HT_ERR_CONFIG)
         ht_cli_show_place(config, err);

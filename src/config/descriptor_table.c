@@ -13,7 +13,7 @@
 #define FILE_TEXT(member)         FILE_AT(member), .size = MEMBER_SIZE(struct ht_data_file, member)
 
 static const char *const formats[] = {"idx", "csv", "hdf5", NULL};
-static const char *const tasks[] = {"classification", "regression", NULL};
+static const char *const tasks[] = {"classification", "regression", "none", NULL};
 static const char *const headers[] = {"auto", "yes", "no", NULL};
 static const char *const missings[] = {"error", "mean", NULL};
 static const char *const roles[] = {
@@ -26,7 +26,7 @@ static const struct ht_field file_fields[] = {
      FILE_AT(role),
      .choices = roles,
      .flags = HT_FIELD_REQUIRED,
-     .help = "what is in the file; a table has features and label"},
+     .help = "what is in the file; a table has features and label (task none: features)"},
     {.name = "path",
      .type = HT_FIELD_TEXT,
      FILE_TEXT(path),
@@ -225,7 +225,7 @@ static const struct ht_field descriptor_fields[] = {
      AT(task),
      .choices = tasks,
      .fallback = "classification",
-     .help = "classes or numbers to predict"},
+     .help = "classes or numbers to predict; none: features only, for autoencoders"},
     {.name = "files",
      .type = HT_FIELD_CUSTOM,
      AT(files),

@@ -8,8 +8,9 @@
 #include <stdint.h>
 
 #define HT_MAX_LAYERS    128 /* entries of model.layers */
-#define HT_MAX_OVERRIDES 64  /* entries of quant.layers */
+#define HT_MAX_OVERRIDES 128 /* entries of quant.layers */
 #define HT_MAX_VARIANTS  64
+#define HT_MAX_ANOMALIES 32 /* entries of data.anomaly_classes */
 #define HT_NAME_LENGTH   64 /* longest name, with its NUL */
 #define HT_PATH_LENGTH   1024
 
@@ -18,11 +19,12 @@ struct ht_source_position {
 };
 
 struct ht_quantizer_config {
-    int bits;                         /* 1..8; weights also 32 = no quantization at all */
+    int bits;                         /* 1..8; 32: float. Weights also 16: float16; of 32 bits they
+                                         mean no quantization at all */
     char grid[HT_NAME_LENGTH];        /* names of ht_grid_names */
-    char range[HT_NAME_LENGTH];       /* min_max ema percentile kl mse octav learned twn kmeans */
-    char estimator[HT_NAME_LENGTH];   /* ste clipped_ste lsq one of the names of ht_estimator_at */
-    char granularity[HT_NAME_LENGTH]; /* tensor channel (weights only) */
+    char range[HT_NAME_LENGTH];       /* names of ht_range_find */
+    char estimator[HT_NAME_LENGTH];   /* names of ht_estimator_find */
+    char granularity[HT_NAME_LENGTH]; /* tensor; weights also channel group */
     char rounding[HT_NAME_LENGTH];    /* nearest_even floor stochastic */
     char scale[HT_NAME_LENGTH];       /* real power_of_two */
     double momentum;                  /* ema: new = (1 - momentum) * old + momentum * batch */
@@ -36,6 +38,7 @@ struct ht_quantizer_config {
     double strength;                  /* prox */
     double temperature;               /* quantization_networks: T of the first epoch */
     double clip_start, clip_decay;    /* pact: the first alpha, and its weight decay */
+    int group;                        /* granularity group: inputs that share a scale */
     struct ht_source_position at;     /* of the map, for errors found later */
 };
 
@@ -76,6 +79,8 @@ struct ht_experiment {
             int shift;       /* pixels, each way */
             double rotation; /* degrees, each way */
         } augment;
+        char anomaly_classes[HT_MAX_ANOMALIES][HT_NAME_LENGTH]; /* autoencoder: test part only */
+        size_t n_anomaly_classes;
         struct ht_source_position at;
     } data;
     struct {
@@ -90,7 +95,8 @@ struct ht_experiment {
         int hard_epochs; /* annealed estimators: the last n epochs round as what ships does */
         int freeze_batchnorm_epochs; /* the last n epochs use frozen BN statistics */
         int calibration_batches;     /* before the first quantized step; 0: none */
-        bool equalize, bias_correction;
+        bool equalize, adaround, bias_correction;
+        int adaround_iterations; /* of each layer */
         double dampening;        /* of oscillating weights; 0 = off */
         double freeze_threshold; /* frequency from which a weight is frozen; 0 = off */
         double freeze_momentum;  /* of that frequency's average */

@@ -61,7 +61,7 @@ struct ht_field {
     size_t size;   /* text: bytes with the NUL; nullable map: bytes of its struct */
     unsigned flags;
     double min, max;
-    int also; /* int: one more allowed value outside min..max; 0 = none */
+    int also[2]; /* int: more allowed values outside min..max; 0 = none */
     const char *const *choices;
     const char *alphabet;
     const char *fallback; /* default, as it would be written; NULL: zero */

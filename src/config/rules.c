@@ -17,9 +17,9 @@ static const struct {
     const char *name, *default_grid;
     bool can_be_float;
 } uses[] = {
-    [INPUT] = {"input", "affine", false},
+    [INPUT] = {"input", "affine", true},
     [WEIGHTS] = {"weights", "narrow", true},
-    [ACTIVATIONS] = {"activations", "affine", false},
+    [ACTIVATIONS] = {"activations", "affine", true},
     [OUTPUT] = {"output", "affine", true},
 };
 
@@ -28,12 +28,13 @@ static const struct {
     int min_bits, max_bits;
     bool weights_only;
     const char *range; /* its own, the only one it goes with, or NULL */
+    int group_bits;    /* with granularity group at most: levels times 3 fit int8. 0: never */
 } grids[] = {
-    {"full", 2, 8, false, NULL},          {"narrow", 2, 8, false, NULL},
-    {"affine", 2, 8, false, NULL},        {"binary", 1, 1, false, NULL},
-    {"zero_free", 1, 4, false, NULL},     {"pow2", 2, 4, true, NULL},
-    {"pow2_zero_free", 2, 3, true, NULL}, {"apot", 3, 5, true, NULL},
-    {"ternary", 2, 2, true, "twn"},       {"codebook", 1, 4, true, "kmeans"},
+    {"full", 2, 8, false, NULL, 6},          {"narrow", 2, 8, false, NULL, 6},
+    {"affine", 2, 8, false, NULL, 0},        {"binary", 1, 1, false, NULL, 1},
+    {"zero_free", 1, 4, false, NULL, 4},     {"pow2", 2, 4, true, NULL, 3},
+    {"pow2_zero_free", 2, 3, true, NULL, 3}, {"apot", 3, 5, true, NULL, 4},
+    {"ternary", 2, 2, true, "twn", 2},       {"codebook", 1, 4, true, "kmeans", 0},
 };
 #define N_GRIDS (sizeof grids / sizeof *grids)
 
@@ -56,6 +57,13 @@ static bool weights_only(const char *grid)
 {
     const size_t i = find_grid(grid);
     return i < N_GRIDS && grids[i].weights_only;
+}
+
+/* The widest that has room for group scales; 0: none. */
+static int group_bits(const char *grid)
+{
+    const size_t i = find_grid(grid);
+    return i < N_GRIDS ? grids[i].group_bits : 0;
 }
 
 /* The only range of a grid, or NULL. */
@@ -133,12 +141,25 @@ static uint32_t settle_range(const struct rules *s, struct ht_quantizer_config *
             chosen |= 1u << HT_ROW_ESTIMATOR;
         }
     }
-    if (is(q->grid, "codebook") && is(q->granularity, "channel") &&
-        !row_node(s, q, HT_ROW_GRANULARITY)) {
-        set_name(q->granularity, "tensor");
-        chosen |= 1u << HT_ROW_GRANULARITY;
-    }
     return chosen;
+}
+
+/* A group that is written asks for groups; those that are inherited end where there is no room. */
+static uint32_t settle_granularity(const struct rules *s, struct ht_quantizer_config *q)
+{
+    const char *fitting = NULL;
+    if (row_node(s, q, HT_ROW_GRANULARITY))
+        return 0;
+    if (row_node(s, q, HT_ROW_GROUP))
+        fitting = "group";
+    else if (is(q->grid, "codebook"))
+        fitting = "tensor";
+    else if (is(q->granularity, "group") && q->bits > group_bits(q->grid))
+        fitting = "channel";
+    if (!fitting || is(q->granularity, fitting))
+        return 0;
+    set_name(q->granularity, fitting);
+    return 1u << HT_ROW_GRANULARITY;
 }
 
 /* Chooses what was not written so that it fits what was. Returns the rows that were chosen. */
@@ -152,7 +173,7 @@ static uint32_t settle(const struct rules *s, struct ht_quantizer_config *q, enu
         grids[grid].min_bits == grids[grid].max_bits) {
         q->bits = grids[grid].min_bits;
         chosen |= 1u << HT_ROW_BITS;
-    } else if (!grid_given && q->bits != 32 && !grid_has(q->grid, q->bits)) {
+    } else if (!grid_given && q->bits <= 8 && !grid_has(q->grid, q->bits)) {
         if (grid_has(previous_grid, q->bits))
             set_name(q->grid, previous_grid);
         else if (q->bits == 1)
@@ -162,6 +183,7 @@ static uint32_t settle(const struct rules *s, struct ht_quantizer_config *q, enu
         chosen |= 1u << HT_ROW_GRID;
     }
     chosen |= settle_range(s, q);
+    chosen |= settle_granularity(s, q);
     bool range_given = row_node(s, q, HT_ROW_RANGE);
     bool estimator_given = row_node(s, q, HT_ROW_ESTIMATOR);
     const char *range = needed_range(q->estimator);
@@ -181,15 +203,14 @@ static void check_width(const struct rules *s, const struct ht_quantizer_config 
                         bool override)
 {
     struct ht_place place = row_place(s, q, HT_ROW_BITS, HT_ROW_GRID);
-    if (q->bits == 32 && override)
+    if (q->bits == 32 && override && use == WEIGHTS)
         ht_diagnostics_add(s->r->d, place,
-                           "a float32 layer inside an integer network is not supported: use 8");
-    else if (q->bits == 32 && !uses[use].can_be_float)
-        ht_diagnostics_add(s->r->d, place,
-                           "%s must have 1..8 bits; for a float32 network write quant: null or "
-                           "weights: {bits: 32}",
+                           "a float32 layer inside a quantized network is not supported: use 8, or "
+                           "16 where activations are float");
+    else if (q->bits == 16 && use != WEIGHTS)
+        ht_diagnostics_add(s->r->d, place, "16 bits are for weights only: %s have 1..8, or 32",
                            uses[use].name);
-    else if (q->bits == 32)
+    else if (q->bits > 8)
         return;
     else if (!grid_has(q->grid, q->bits)) {
         for (size_t i = 0; i < sizeof grids / sizeof *grids; i++)
@@ -221,6 +242,28 @@ static void check_table(const struct rules *s, const struct ht_quantizer_config 
     if (is(q->grid, "codebook") && is(q->granularity, "channel"))
         ht_diagnostics_add(d, row_place(s, q, HT_ROW_GRANULARITY, HT_ROW_GRID),
                            "grid codebook has one table for a layer: use granularity tensor");
+}
+
+/* Scales of groups are whole numbers that go into the levels of the weights, which stay int8. */
+static void check_group(const struct rules *s, const struct ht_quantizer_config *q)
+{
+    struct ht_diagnostics *d = s->r->d;
+    const enum ht_quantizer_row row =
+        row_node(s, q, HT_ROW_GRANULARITY) ? HT_ROW_GRANULARITY : HT_ROW_GROUP;
+    const int most = group_bits(q->grid);
+    if (most == 0)
+        ht_diagnostics_add(d, row_place(s, q, row, HT_ROW_GRID),
+                           "granularity group is not for grid %s: use full, narrow, zero_free, "
+                           "binary, pow2, pow2_zero_free, apot or ternary",
+                           q->grid);
+    else if (q->bits > most)
+        ht_diagnostics_add(d, row_place(s, q, row, HT_ROW_BITS),
+                           "granularity group multiplies levels within int8: %d bits leave no room "
+                           "for that; grid %s has it up to %d bits",
+                           q->bits, q->grid, most);
+    if (!is(q->scale, "real"))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_SCALE, row),
+                           "granularity group has scales of its own: it needs scale real");
 }
 
 /* Those that train softly first (src/quant/soft.h). */
@@ -263,6 +306,8 @@ static void check_estimator(const struct rules *s, const struct ht_quantizer_con
         why = "needs levels at equal distances";
     else if (is(name, "dorefa") && !is(q->scale, "real"))
         why = "has a fixed scale: it needs scale real";
+    else if (is(name, "dorefa") && is(q->granularity, "group"))
+        why = "has a fixed scale: it needs granularity tensor or channel";
     if (is(name, "ewgs") && q->delta_epochs > 0 && !weights)
         ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_DELTA_EPOCHS, HT_ROW_ESTIMATOR),
                            "delta_epochs is for weights only: activations are no parameters whose "
@@ -276,11 +321,39 @@ static void check_estimator(const struct rules *s, const struct ht_quantizer_con
         ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_ESTIMATOR, HT_ROW_GRID),
                            "quant.dampening is not defined for estimator dorefa: its bins are of "
                            "transformed weights");
+    if (s->e->quant.adaround && (is(name, "dorefa") || is(q->rounding, "floor") ||
+                                 is(q->granularity, "group") || range_of(q->grid)))
+        ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_GRID, HT_ROW_ESTIMATOR),
+                           "quant.adaround chooses between the two levels next to a weight: not "
+                           "with grid ternary or codebook, granularity group, estimator dorefa or "
+                           "rounding floor");
     if (s->e->quant.freeze_threshold > 0 && !is(q->range, "learned"))
         ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_RANGE, HT_ROW_ESTIMATOR),
                            "quant.freeze_threshold needs weights of range learned, not %s: other "
                            "scales move with the weights",
                            q->range);
+}
+
+/* Each sample's scale covers the sample: there is nothing to clip, learn or draw. */
+static void check_dynamic(const struct rules *s, const struct ht_quantizer_config *q, enum use use)
+{
+    struct ht_diagnostics *d = s->r->d;
+    if (use == WEIGHTS || use == OUTPUT)
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_RANGE, HT_ROW_BITS),
+                           "range dynamic is for the input and activations, not for %s",
+                           uses[use].name);
+    else if (!is(q->grid, "full") && !is(q->grid, "narrow") && !is(q->grid, "affine"))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_GRID, HT_ROW_RANGE),
+                           "range dynamic needs grid full, narrow or affine, not %s", q->grid);
+    if (!is(q->estimator, "ste") && !is(q->estimator, "clipped_ste"))
+        ht_diagnostics_add(
+            d, row_place(s, q, HT_ROW_ESTIMATOR, HT_ROW_RANGE),
+            "range dynamic clips nothing and learns nothing: it needs estimator ste (or "
+            "clipped_ste, which is the same here), not %s",
+            q->estimator);
+    if (is(q->rounding, "stochastic") || !is(q->scale, "real"))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_ROUNDING, HT_ROW_SCALE),
+                           "range dynamic needs rounding nearest_even or floor, and scale real");
 }
 
 static void check_quantizer(const struct rules *s, const struct ht_quantizer_config *q,
@@ -293,13 +366,17 @@ static void check_quantizer(const struct rules *s, const struct ht_quantizer_con
             return;
     }
     check_width(s, q, use, override);
-    if (use != WEIGHTS && is(q->granularity, "channel"))
-        ht_diagnostics_add(d, row_place(s, q, HT_ROW_GRANULARITY, HT_ROW_BITS),
-                           "granularity channel is for weights only: %s have one scale a tensor",
-                           uses[use].name);
-    if (q->bits == 32)
+    if (use != WEIGHTS && !is(q->granularity, "tensor"))
+        ht_diagnostics_add(d, row_place(s, q, HT_ROW_GRANULARITY, HT_ROW_GROUP),
+                           "granularity %s is for weights only: %s have one scale a tensor",
+                           q->granularity, uses[use].name);
+    if (q->bits > 8)
         return;
+    if (use == WEIGHTS && is(q->granularity, "group"))
+        check_group(s, q);
     check_table(s, q, use);
+    if (is(q->range, "dynamic"))
+        check_dynamic(s, q, use);
     if (use == INPUT && is(q->range, "learned"))
         ht_diagnostics_add(d, row_place(s, q, HT_ROW_RANGE, HT_ROW_ESTIMATOR),
                            "the range of the input cannot be learned: use min_max or ema");
@@ -341,7 +418,7 @@ static void check_relu(const struct rules *s)
         const struct ht_quantizer_config *q = ht_experiment_activations(s->e, dense++);
         const char *activation = activation_after(s->e, i);
         bool relu = is(activation, "relu") || is(activation, "relu6");
-        if (relu && (is(q->grid, "binary") || is(q->grid, "zero_free"))) {
+        if (relu && q->bits <= 8 && (is(q->grid, "binary") || is(q->grid, "zero_free"))) {
             ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_GRID, HT_ROW_BITS),
                                "activations on grid %s after %s: %s leaves the negative levels "
                                "unused: use grid affine, or remove %s",
@@ -387,7 +464,11 @@ static void inherit(const struct rules *s, struct ht_quantizer_config *q, uint32
         return;
     *set |= settle(s, q, use, previous_grid);
     bool written = *set >> HT_ROW_BITS & 1;
-    if (q->bits != 32 || written)
+    if (use == ACTIVATIONS && q->bits == 32 && !written && s->e->quant.weights.bits <= 8)
+        ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_RANGE, HT_ROW_GRID),
+                           "the 32 bits of quant.activations are inherited, and float activations "
+                           "have no quantizer: write bits, too");
+    if (q->bits <= 8 || written)
         check_quantizer(s, q, use, true);
 }
 
@@ -400,17 +481,32 @@ static struct ht_place written_at(const struct rules *s, const void *value,
     return node ? node->place : (struct ht_place){s->mode == HT_RULES_SET ? 1 : 0, otherwise};
 }
 
+/* Are there activations whose range must be seen? */
+static bool has_ranges(const struct ht_experiment *e)
+{
+    size_t n_dense = 0;
+    bool found = e->quant.output.bits <= 8;
+    if (!e->quant.given || e->quant.weights.bits == 32)
+        return false;
+    for (size_t i = 0; i < e->model.n_layers; i++)
+        n_dense += is(e->model.layers[i].kind, "dense");
+    for (size_t i = 0; i + 1 < n_dense; i++) {
+        const struct ht_quantizer_config *q = ht_experiment_activations(e, i);
+        found |= q->bits <= 8 && !is(q->range, "dynamic");
+    }
+    return found;
+}
+
 /* A network that is trained is taken as it is, and quantized by what calibration finds. */
 static void check_no_training(const struct rules *s)
 {
     const struct ht_experiment *e = s->e;
     const struct ht_place place = written_at(s, &e->train.epochs, e->train.at);
-    const bool quantized = e->quant.given && e->quant.weights.bits != 32;
     if (!e->train.from[0])
         ht_diagnostics_add(s->r->d, place,
                            "train.epochs 0 takes a network that is trained: train.from must say "
                            "which");
-    else if (quantized && e->quant.calibration_batches == 0)
+    else if (has_ranges(e) && e->quant.calibration_batches == 0)
         ht_diagnostics_add(s->r->d, place,
                            "train.epochs 0 finds all ranges by calibration: "
                            "quant.calibration_batches must be at least 1");
@@ -453,14 +549,19 @@ static void check_equalize(const struct rules *s)
     }
 }
 
+static void check_needs_batches(const struct rules *s, const bool *value, const char *name)
+{
+    if (*value && s->e->quant.calibration_batches == 0)
+        ht_diagnostics_add(s->r->d, written_at(s, value, s->e->quant.at),
+                           "quant.%s measures on the calibration batches: "
+                           "quant.calibration_batches must be at least 1",
+                           name);
+}
+
 static void check_bias_correction(const struct rules *s)
 {
     const struct ht_experiment *e = s->e;
     const struct ht_place place = written_at(s, &e->quant.bias_correction, e->quant.at);
-    if (e->quant.calibration_batches == 0)
-        ht_diagnostics_add(s->r->d, place,
-                           "quant.bias_correction measures on the calibration batches: "
-                           "quant.calibration_batches must be at least 1");
     for (size_t i = 0; i < e->model.n_layers; i++) {
         const struct ht_layer_config *layer = &e->model.layers[i];
         const bool normalized =
@@ -477,11 +578,65 @@ static void check_calibration(const struct rules *s)
 {
     const struct ht_experiment *e = s->e;
     check_needs_trained(s, &e->quant.equalize, "equalize");
+    check_needs_trained(s, &e->quant.adaround, "adaround");
+    check_needs_batches(s, &e->quant.adaround, "adaround");
     check_needs_trained(s, &e->quant.bias_correction, "bias_correction");
+    check_needs_batches(s, &e->quant.bias_correction, "bias_correction");
     if (e->quant.equalize)
         check_equalize(s);
     if (e->quant.bias_correction)
         check_bias_correction(s);
+}
+
+/* The input is passed on as activations are, where it does not say. Weights of 16 bits mean float
+ * activations, as those of 32 bits do, whatever is written. */
+static void settle_input(const struct rules *s)
+{
+    struct ht_quantizer_config *input = &s->e->quant.input, *activations = &s->e->quant.activations;
+    const bool float16 = s->e->quant.weights.bits == 16;
+    const bool bits_given = row_node(s, input, HT_ROW_BITS);
+    if (float16)
+        activations->bits = 32;
+    if (float16 || (activations->bits == 32 && !bits_given))
+        input->bits = 32;
+    else if (input->bits == 32 && !bits_given)
+        input->bits = 8;
+    if (s->mode == HT_RULES_LOAD && activations->bits <= 8 && is(activations->range, "dynamic") &&
+        !row_node(s, input, HT_ROW_RANGE))
+        set_name(input->range, "dynamic");
+}
+
+/* All float, or none: a network of both is told layer by layer. */
+static void check_input(const struct rules *s)
+{
+    const struct ht_quantizer_config *input = &s->e->quant.input;
+    const struct ht_quantizer_config *activations = &s->e->quant.activations;
+    if ((input->bits == 32) != (activations->bits == 32))
+        ht_diagnostics_add(s->r->d, row_place(s, input, HT_ROW_BITS, HT_ROW_BITS),
+                           "activations have %d bits and the input %d: where one is float, the "
+                           "other must be, too (without quant.input.bits it follows)",
+                           activations->bits, input->bits);
+}
+
+/* Float16 weights take float inputs only. */
+static void check_float16(const struct rules *s)
+{
+    const struct ht_experiment *e = s->e;
+    for (size_t i = 0, dense = 0; i < e->model.n_layers; i++) {
+        if (!is(e->model.layers[i].kind, "dense"))
+            continue;
+        const struct ht_quantizer_config *w = ht_experiment_weights(e, dense);
+        const struct ht_quantizer_config *input =
+            dense ? ht_experiment_activations(e, dense - 1) : &e->quant.input;
+        if (w->bits == 16 && input->bits != 32) {
+            ht_diagnostics_add(s->r->d, row_place(s, w, HT_ROW_BITS, HT_ROW_BITS),
+                               "layer %s: weights of 16 bits need activations of 32 bits in front "
+                               "of them, not %d",
+                               e->model.layers[i].name, input->bits);
+            return;
+        }
+        dense++;
+    }
 }
 
 static bool anneals(const struct ht_experiment *e)
@@ -508,13 +663,26 @@ static void check_annealing(const struct rules *s)
                            e->quant.hard_epochs, e->train.epochs, e->quant.start_epoch);
 }
 
+/* An anomaly is what is badly reconstructed. */
+static void check_anomalies(const struct rules *s)
+{
+    const struct ht_experiment *e = s->e;
+    if (e->data.n_anomaly_classes > 0 && !is(e->data.target, "input"))
+        ht_diagnostics_add(s->r->d, written_at(s, &e->data.anomaly_classes, e->data.at),
+                           "data.anomaly_classes are found by their reconstruction error: "
+                           "data.target must be input (autoencoder)");
+}
+
 void ht_rules_apply(struct ht_reader *r, struct ht_experiment *e, enum ht_rules_mode mode)
 {
     struct rules s = {r, e, mode};
-    if (e->train.epochs == 0)
-        check_no_training(&s);
-    if (!e->quant.given)
+    check_anomalies(&s);
+    if (!e->quant.given) {
+        if (e->train.epochs == 0)
+            check_no_training(&s);
         return;
+    }
+    settle_input(&s);
     struct ht_quantizer_config *all[] = {[INPUT] = &e->quant.input,
                                          [WEIGHTS] = &e->quant.weights,
                                          [ACTIVATIONS] = &e->quant.activations,
@@ -531,8 +699,12 @@ void ht_rules_apply(struct ht_reader *r, struct ht_experiment *e, enum ht_rules_
         if (e->model.n_layers > 0)
             check_override_name(&s, entry);
     }
+    if (e->train.epochs == 0)
+        check_no_training(&s);
     if (e->quant.weights.bits == 32)
         return;
+    check_input(&s);
+    check_float16(&s);
     check_relu(&s);
     check_annealing(&s);
     check_calibration(&s);

@@ -18,12 +18,12 @@ static const char *const inits[] = {"he", "xavier", "uniform", NULL};
 static const char *const grids[] = {"full", "narrow",         "affine", "binary",  "zero_free",
                                     "pow2", "pow2_zero_free", "apot",   "ternary", "codebook",
                                     NULL};
-static const char *const ranges[] = {"min_max", "ema",     "percentile", "kl",     "mse",
-                                     "octav",   "learned", "twn",        "kmeans", NULL};
+static const char *const ranges[] = {"min_max", "ema", "percentile", "kl",      "mse", "octav",
+                                     "learned", "twn", "kmeans",     "dynamic", NULL};
 static const char *const estimators[] = {
     "ste",  "clipped_ste",           "lsq", "lsq_plus", "pact", "dorefa", "ewgs", "dsq", "parq",
     "prox", "quantization_networks", NULL};
-static const char *const granularities[] = {"tensor", "channel", NULL};
+static const char *const granularities[] = {"tensor", "channel", "group", NULL};
 static const char *const scales[] = {"real", "power_of_two", NULL};
 static const char *const roundings[] = {"nearest_even", "floor", "stochastic", NULL};
 static const char *const optimizers[] = {"sgd", "adam", "adamw", NULL};
@@ -91,6 +91,12 @@ static const struct ht_field data_fields[] = {
      .type = HT_FIELD_MAP,
      .table = &augment_table,
      .help = "random changes of training images"},
+    {.name = "anomaly_classes",
+     .type = HT_FIELD_CUSTOM,
+     AT(data.anomaly_classes),
+     .custom = &ht_anomalies_field,
+     .help = "target input: classes kept out of training and validation; in the test part they are "
+             "what the reconstruction error should tell from the rest (AUC)"},
 };
 static const struct ht_field_table data_table = HT_FIELD_TABLE(data_fields);
 
@@ -117,8 +123,8 @@ static const struct ht_field quantizer_fields[] = {
                      QUANTIZER(bits),
                      .min = 1,
                      .max = 8,
-                     .also = 32,
-                     .help = "width of a value; weights and output: 32 = float"},
+                     .also = {16, 32},
+                     .help = "width of a value; 32: it stays float; 16, of weights: float16"},
     [HT_ROW_GRID] = {.name = "grid",
                      .type = HT_FIELD_CHOICE,
                      QUANTIZER(grid),
@@ -130,7 +136,8 @@ static const struct ht_field quantizer_fields[] = {
                       QUANTIZER(range),
                       .choices = ranges,
                       .help = "how the scale is found; twn and kmeans come with grids ternary and "
-                              "codebook. On weights kl and mse cost much more than a training "
+                              "codebook; dynamic, of input and activations: each sample has its "
+                              "own. On weights kl and mse cost much more than a training "
                               "step, but calibration needs them once"},
     [HT_ROW_ESTIMATOR] = {.name = "estimator",
                           .type = HT_FIELD_CHOICE,
@@ -144,7 +151,8 @@ static const struct ht_field quantizer_fields[] = {
                             QUANTIZER(granularity),
                             .choices = granularities,
                             .fallback = "tensor",
-                            .help = "one scale for a tensor, or for each output channel (weights)"},
+                            .help = "one scale for a tensor; of weights for each output channel, "
+                                    "or for each group of its inputs, too"},
     [HT_ROW_ROUNDING] = {.name = "rounding",
                          .type = HT_FIELD_CHOICE,
                          QUANTIZER(rounding),
@@ -250,6 +258,14 @@ static const struct ht_field quantizer_fields[] = {
                            .max = 100,
                            .fallback = "0.0001",
                            .help = "estimator pact: weight decay (L2) of alpha"},
+    [HT_ROW_GROUP] = {.name = "group",
+                      .type = HT_FIELD_INT,
+                      QUANTIZER(group),
+                      .min = 8,
+                      .max = 256,
+                      .fallback = "64",
+                      .help = "granularity group, which it implies: how many inputs share a scale; "
+                              "up to 6 bits"},
 };
 const struct ht_field_table ht_quantizer_table = HT_FIELD_TABLE(quantizer_fields);
 
@@ -306,6 +322,20 @@ static const struct ht_field quant_fields[] = {
      .fallback = "false",
      .help = "cross-layer equalization of the network of train.from, before calibration; between "
              "layers only relu, leaky_relu or nothing"},
+    {.name = "adaround",
+     .type = HT_FIELD_BOOL,
+     QUANT(adaround),
+     .fallback = "false",
+     .help =
+         "learns on the calibration batches which weights of the network of train.from to round "
+         "up and which down; their scales then stay as calibrated"},
+    {.name = "adaround_iterations",
+     .type = HT_FIELD_INT,
+     QUANT(adaround_iterations),
+     .min = 1,
+     .max = 10000000,
+     .fallback = "10000",
+     .help = "adaround: iterations for each layer, of 32 samples"},
     {.name = "bias_correction",
      .type = HT_FIELD_BOOL,
      QUANT(bias_correction),
@@ -481,7 +511,8 @@ static const struct ht_field train_fields[] = {
     {.name = "from",
      .type = HT_FIELD_TEXT,
      TEXT(train.from),
-     .help = "run folder or checkpoint whose parameters to start from"},
+     .help = "run folder or checkpoint whose parameters to start from; in compare also "
+             "`variant:NAME`: what that variant trained with the same seed"},
 };
 static const struct ht_field_table train_table = HT_FIELD_TABLE(train_fields);
 

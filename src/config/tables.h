@@ -28,11 +28,14 @@ enum ht_quantizer_row {
     HT_ROW_TEMPERATURE,
     HT_ROW_CLIP_START,
     HT_ROW_CLIP_DECAY,
+    HT_ROW_GROUP,
     HT_N_QUANTIZER_ROWS
 };
 
-/* model.layers (layers.c), quant.layers (overrides.c) and variants (config.c). */
-extern const struct ht_field_custom ht_layers_field, ht_overrides_field, ht_variants_field;
+/* data.anomaly_classes (anomalies.c), model.layers (layers.c), quant.layers (overrides.c) and
+ * variants (config.c). */
+extern const struct ht_field_custom ht_anomalies_field, ht_layers_field, ht_overrides_field,
+    ht_variants_field;
 
 /* One Markdown table for each kind of layer. */
 void ht_layers_print_reference(struct ht_text *out);

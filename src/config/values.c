@@ -38,8 +38,8 @@ static void describe_range(const struct ht_field *f, struct ht_text *out)
             print_limit(f->max, out);
         }
     }
-    if (f->also)
-        ht_text_printf(out, ", or %d", f->also);
+    for (int i = 0; i < 2 && f->also[i]; i++)
+        ht_text_printf(out, "%s%d", i == 0 && f->also[1] ? ", " : ", or ", f->also[i]);
     if (f->flags & HT_FIELD_COUNT)
         ht_text_printf(out, ", whole from 1 on");
 }
@@ -102,7 +102,7 @@ static bool parse_int(const struct ht_field *f, const char *text, bool plain, vo
         return wrong_type("a whole number", text, plain, why, size);
     errno = 0;
     long long x = strtoll(text, NULL, 10);
-    bool also = f->also && x == f->also;
+    bool also = x != 0 && (x == f->also[0] || x == f->also[1]);
     if (errno || (!also && ((double)x < f->min || (double)x > f->max)))
         return out_of_range(f, text, why, size);
     int value = (int)x;

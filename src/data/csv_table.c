@@ -404,7 +404,7 @@ enum ht_status ht_csv_read(struct ht_loading *l, struct ht_error *err)
             status = read_file(l, p, TABLE, part->table.path, l->d->n, err);
         } else {
             status = read_file(l, p, FEATURES, part->features.path, l->d->n, err);
-            if (status == HT_OK)
+            if (status == HT_OK && l->labelled)
                 status = read_file(l, p, LABELS, part->labels.path, l->d->n, err);
         }
         l->d->n += part->n;

@@ -48,6 +48,8 @@ static enum ht_status assign_roles(struct ht_loading *l, struct ht_error *err)
                            d->files[i].role, d->files[i].path);
         struct ht_part *part = &l->parts[role->part];
         struct ht_part_file *slot = (struct ht_part_file *)((char *)part + role->offset);
+        if (!l->labelled && slot == &part->table) /* a table without a label is features */
+            slot = &part->features;
         if (slot->file)
             return ht_fail(err, HT_ERR_CONFIG, "%s: two files with the role \"%s\"", d->path,
                            d->files[i].role);
@@ -58,8 +60,15 @@ static enum ht_status assign_roles(struct ht_loading *l, struct ht_error *err)
     l->n_parts = test->table.file || test->features.file || test->labels.file ? 2 : 1;
     for (size_t p = 0; p < l->n_parts; p++) {
         const struct ht_part *part = &l->parts[p];
-        bool complete = tables ? part->table.file && !part->features.file && !part->labels.file
-                               : part->features.file && part->labels.file && !part->table.file;
+        bool labels = part->labels.file != NULL;
+        bool complete = tables ? part->table.file && !part->features.file && !labels
+                               : part->features.file && labels == l->labelled && !part->table.file;
+        if (!complete && !l->labelled)
+            return ht_fail(err, HT_ERR_CONFIG,
+                           "%s: with task none the files must be features or a table (for data "
+                           "with a test part: train_features and test_features, or train_table "
+                           "and test_table), and no labels",
+                           d->path);
         if (!complete)
             return ht_fail(err, HT_ERR_CONFIG,
                            "%s: the files must be a table, or features and labels (for data with a "
@@ -145,7 +154,8 @@ enum ht_status ht_dataset_load(struct ht_dataset **ret, const struct ht_descript
     }
     l->descriptor = descriptor;
     l->d = d;
-    l->classification = strcmp(descriptor->task, "regression") != 0;
+    l->classification = strcmp(descriptor->task, "classification") == 0;
+    l->labelled = strcmp(descriptor->task, "none") != 0;
     snprintf(d->name, sizeof d->name, "%s", descriptor->name);
     d->symmetric_pixels = options->symmetric_pixels;
     if ((status = assign_roles(l, err)) != HT_OK ||
@@ -153,6 +163,8 @@ enum ht_status ht_dataset_load(struct ht_dataset **ret, const struct ht_descript
         goto done;
     size_t n_test = l->n_parts > 1 ? l->parts[1].n : 0;
     if ((status = ht_split_make(d, n_test, options, err)) != HT_OK)
+        goto done;
+    if ((status = ht_anomalies_take_out(d, options, err)) != HT_OK)
         goto done;
     if (l->missing && (status = ht_transform_fill_missing(d, err)) != HT_OK)
         goto done;
@@ -178,6 +190,7 @@ void ht_dataset_destroy(struct ht_dataset *d)
     ht_free(d->labels);
     ht_free(d->targets);
     ht_free(d->classes);
+    ht_free(d->anomaly);
     ht_free(d->feature_names);
     for (size_t s = 0; s < HT_N_SPLITS; s++)
         ht_free(d->index[s]);

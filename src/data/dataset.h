@@ -23,7 +23,8 @@ struct ht_dataset {
     size_t target_columns;
     char (*classes)[64]; /* [n_classes] */
     size_t n_classes;
-    char (*feature_names)[64];        /* [features], or NULL */
+    bool *anomaly;             /* [n_classes] classes that are in the test part only, or NULL */
+    char (*feature_names)[64]; /* [features], or NULL */
     size_t image_rows, image_columns; /* 0 = not images */
     char hash[65];                    /* SHA-256 over the files' digests, in order */
     uint32_t *index[HT_N_SPLITS];     /* sample numbers of each part, ascending */
@@ -43,7 +44,10 @@ struct ht_dataset_options {
     double validation, test;
     bool standardize; /* applies to `values`, never to `bytes` */
     bool symmetric_pixels;
-    uint64_t seed;      /* of the split: stratified by class for classification */
+    uint64_t seed; /* of the split: stratified by class for classification */
+    const char (*anomaly_classes)[HT_NAME_LENGTH]; /* [n_anomaly_classes] names; NULL = none. Those
+                           that the data does not have are ignored. */
+    size_t n_anomaly_classes;
     bool verify_hashes; /* compare the files with the descriptor's SHA-256 */
 };
 
@@ -52,6 +56,9 @@ struct ht_dataset_options {
 enum ht_status ht_dataset_load(struct ht_dataset **ret, const struct ht_descriptor *descriptor,
                                const struct ht_dataset_options *options, struct ht_error *err);
 void ht_dataset_destroy(struct ht_dataset *d);
+
+/* Does the sample belong to an anomalous class? */
+bool ht_dataset_is_anomaly(const struct ht_dataset *d, uint32_t sample);
 
 /* Bytes held by features, labels and targets. */
 size_t ht_dataset_bytes(const struct ht_dataset *d);

@@ -136,7 +136,7 @@ static enum ht_status read_part(struct ht_loading *l, size_t p, struct ht_error 
     part->n = features.rows;
     if (whole) {
         status = put_labels(l, p, main_file->path, &features, skip, 1, err);
-    } else if ((status = read_table(&part->labels, &labels, err)) == HT_OK) {
+    } else if (l->labelled && (status = read_table(&part->labels, &labels, err)) == HT_OK) {
         status = ht_loading_check_labels(l, p, labels.rows, labels.cols, err);
         if (status == HT_OK)
             status = put_labels(l, p, part->labels.path, &labels, 0, labels.cols, err);

@@ -256,7 +256,7 @@ enum ht_status ht_idx_read(struct ht_loading *l, struct ht_error *err)
                        l->descriptor->path);
     enum ht_status status = read_features(l, err);
     size_t first = 0;
-    for (size_t p = 0; p < l->n_parts && status == HT_OK; p++) {
+    for (size_t p = 0; p < l->n_parts && l->labelled && status == HT_OK; p++) {
         struct idx_file f;
         status = open_idx(&f, l->parts[p].labels.path, err);
         if (status == HT_OK)

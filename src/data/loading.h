@@ -70,7 +70,8 @@ struct ht_loading {
     struct ht_part parts[2]; /* training (or everything), test */
     size_t n_parts;
     bool classification;
-    bool missing; /* some of d->values are NaN, to be filled after the split */
+    bool labelled; /* else features only: no part has a table or labels */
+    bool missing;  /* some of d->values are NaN, to be filled after the split */
     struct ht_label_set labels;
     size_t values_cap, targets_cap, labels_cap; /* elements allocated, for readers that grow */
 };
@@ -99,6 +100,11 @@ enum ht_status ht_hdf5_read(struct ht_loading *l, struct ht_error *err);
 /* Fills d->index and d->count. n_test_files: samples at the end that came from test files. */
 enum ht_status ht_split_make(struct ht_dataset *d, size_t n_test_files,
                              const struct ht_dataset_options *options, struct ht_error *err);
+
+/* --- anomalies.c --- */
+/* Marks the classes in d->anomaly, and takes them out of the training and validation parts. */
+enum ht_status ht_anomalies_take_out(struct ht_dataset *d, const struct ht_dataset_options *options,
+                                     struct ht_error *err);
 
 /* --- transform.c --- */
 /* Missing values become the training part's mean. */

@@ -9,6 +9,8 @@
 #include <stdatomic.h>
 
 #include "base/alloc.h"
+#include "base/vectorized.h"
+#include "quant/dynamic.h"
 
 /* Measured with `halftone bench infer`: below, meeting costs more than it saves. */
 #define THREAD_PRODUCTS 2e6 /* of a run: some 10 us on one thread */
@@ -22,14 +24,17 @@
 struct activations {
     uint8_t *levels; /* [rows, out]; NULL for real outputs */
     uint8_t *before; /* [rows, out]: what goes into the table; NULL without one */
+    float *real;     /* [rows, out]: real values; NULL without any, and of the last layer */
 };
 
 /* What the rows of one part need on their way through the network. */
 struct slot {
     atomic_flag taken;
-    float *x;                   /* [features]: one row, transformed */
+    float *x;                   /* [features]: one row, transformed; [rows, features] if real */
     uint8_t *input;             /* [rows, features] */
     struct activations *layers; /* [n_layers] */
+    struct ht_row_scale *scale; /* [rows]: of the dynamic levels that were made last */
+    int32_t *acc;               /* [rows, out] of one layer of dynamic inputs; NULL without any */
 };
 
 struct ht_runner {
@@ -52,23 +57,47 @@ static size_t divide_up(size_t a, size_t b)
 
 /* --- making --- */
 
+static bool create_activations(struct activations *a, const struct ht_qmodel *m, size_t index,
+                               size_t rows)
+{
+    const struct ht_qlayer *l = &m->layers[index];
+    size_t n;
+    bool made = ht_mul_size(rows, l->out, &n);
+    if (made && l->output != HT_QOUTPUT_REAL)
+        made = (a->levels = ht_calloc(n, 1));
+    if (made && l->has_table)
+        made = (a->before = ht_calloc(n, 1));
+    if (made && ht_qlayer_is_real(m, index) && index + 1 < m->n_layers)
+        made = (a->real = ht_calloc(n, sizeof *a->real));
+    return made;
+}
+
+/* The most outputs of a layer of dynamic inputs. */
+static size_t widest_dynamic(const struct ht_qmodel *m)
+{
+    size_t widest = 0;
+    for (size_t i = 0; i < m->n_layers; i++)
+        if (ht_qlayer_input_kind(m, i) == HT_QOUTPUT_DYNAMIC && m->layers[i].out > widest)
+            widest = m->layers[i].out;
+    return widest;
+}
+
 static bool create_slot(struct slot *s, const struct ht_qmodel *m, size_t rows)
 {
-    size_t bytes;
+    size_t n, sums;
+    const bool real = m->input.kind == HT_QOUTPUT_REAL;
     atomic_flag_clear(&s->taken);
-    if (ht_mul_size(rows, m->input.features, &bytes))
-        s->input = ht_calloc(bytes, 1);
-    s->x = ht_calloc(m->input.features, sizeof *s->x);
+    if (!ht_mul_size(rows, m->input.features, &n) || !ht_mul_size(rows, widest_dynamic(m), &sums))
+        return false;
+    s->input = ht_calloc(n, 1);
+    s->x = ht_calloc(real ? n : m->input.features, sizeof *s->x);
     s->layers = ht_calloc(m->n_layers, sizeof *s->layers);
-    bool made = s->x && s->input && s->layers;
-    for (size_t i = 0; made && i < m->n_layers; i++) {
-        const struct ht_qlayer *l = &m->layers[i];
-        made = ht_mul_size(rows, l->out, &bytes);
-        if (made && l->output == HT_QOUTPUT_CODES)
-            made = (s->layers[i].levels = ht_calloc(bytes, 1));
-        if (made && l->has_table)
-            made = (s->layers[i].before = ht_calloc(bytes, 1));
-    }
+    s->scale = ht_calloc(rows, sizeof *s->scale);
+    bool made = s->x && s->input && s->layers && s->scale;
+    if (made && sums)
+        made = (s->acc = ht_calloc(sums, sizeof *s->acc));
+    for (size_t i = 0; made && i < m->n_layers; i++)
+        made = create_activations(&s->layers[i], m, i, rows);
     return made;
 }
 
@@ -77,8 +106,11 @@ static void destroy_slot(struct slot *s, const struct ht_qmodel *m)
     for (size_t i = 0; s->layers && i < m->n_layers; i++) {
         ht_free(s->layers[i].levels);
         ht_free(s->layers[i].before);
+        ht_free(s->layers[i].real);
     }
     ht_free(s->layers);
+    ht_free(s->scale);
+    ht_free(s->acc);
     ht_free(s->x);
     ht_free(s->input);
 }
@@ -122,53 +154,133 @@ void ht_runner_destroy(struct ht_runner *r)
 
 struct columns {
     const struct ht_runtime *runtime;
-    const struct ht_kernel_dense *dense;
-    size_t step;
+    const struct ht_kernel_dense *dense; /* NULL: real */
+    const struct ht_kernel_real *real;
+    size_t n, step;
 };
 
 static void run_columns(void *user, size_t part)
 {
     const struct columns *c = user;
-    struct ht_kernel_dense dense = *c->dense;
-    dense.column = part * c->step;
-    dense.columns = smaller(c->step, dense.weights->n - dense.column);
-    c->runtime->kernels.dense(&dense);
+    const size_t first = part * c->step, left = smaller(c->step, c->n - first);
+    const size_t count = left < c->n ? left : 0; /* all of them */
+    if (c->dense) {
+        struct ht_kernel_dense dense = *c->dense;
+        dense.column = first;
+        dense.columns = count;
+        c->runtime->kernels.dense(&dense);
+    } else {
+        struct ht_kernel_real real = *c->real;
+        real.column = first;
+        real.columns = count;
+        c->runtime->kernels.real(&real);
+    }
 }
 
-/* pool NULL: all of it on the calling thread. */
-static void run_dense(const struct ht_runtime *r, const struct ht_kernel_dense *dense, size_t bytes,
-                      struct ht_pool *pool)
+/* Products of a layer, integer or real. pool NULL: all of it on the calling thread. */
+static void run_products(const struct ht_runtime *r, const struct ht_runtime_layer *layer,
+                         const struct ht_kernel_dense *dense, const struct ht_kernel_real *real,
+                         struct ht_pool *pool)
 {
-    const size_t n = dense->weights->n;
-    const double column = (double)dense->m * (double)dense->weights->k; /* products of one */
-    const bool large = (double)bytes > COLUMN_BYTES || column * (double)n > COLUMN_PRODUCTS;
+    const size_t n = layer->weights.n, rows = dense ? dense->m : real->m;
+    const double column = (double)rows * (double)layer->weights.k; /* products of one */
+    const bool large = (double)layer->bytes > COLUMN_BYTES || column * (double)n > COLUMN_PRODUCTS;
+    struct columns c = {r, dense, real, n, HT_KERNEL_COLUMN_STEP};
     if (!pool || !large || n <= HT_KERNEL_COLUMN_STEP) {
-        r->kernels.dense(dense);
+        c.step = n;
+        run_columns(&c, 0);
         return;
     }
-    struct columns c = {r, dense, HT_KERNEL_COLUMN_STEP};
     while (column * (double)c.step < PART_PRODUCTS)
         c.step += HT_KERNEL_COLUMN_STEP;
     ht_pool_run(pool, divide_up(n, c.step), run_columns, &c);
 }
 
-/* y[rows, outputs] is for the last layer, when it is real. */
-static void run_layer(const struct ht_runtime *r, struct slot *s, size_t index, const void *a,
-                      size_t rows, float *y, struct ht_pool *pool)
+/* From levels to levels. */
+static void run_integer_layer(const struct ht_runtime *r, struct slot *s, size_t index,
+                              const void *a, size_t rows, struct ht_pool *pool)
 {
     const struct ht_qlayer *l = &r->model->layers[index];
     const struct activations *to = &s->layers[index];
     struct ht_kernel_dense dense = r->layers[index].dense;
     dense.m = rows;
     dense.a = a;
-    if (l->output == HT_QOUTPUT_REAL)
-        dense.real = y;
-    else
-        dense.levels = l->has_table ? to->before : to->levels;
-    run_dense(r, &dense, r->layers[index].bytes, pool);
+    dense.levels = l->has_table ? to->before : to->levels;
+    run_products(r, &r->layers[index], &dense, NULL, pool);
     if (l->has_table)
         r->kernels.lookup(to->before, l->quant.is_signed, rows * l->out, l->quant.grid.lo, l->table,
                           to->levels);
+}
+
+/* --- layers with real values in them --- */
+
+/* Levels of each row, by the scale that it finds for itself. */
+static void quantize_rows(const struct ht_runtime *r, const struct ht_qactivation *q,
+                          const float *x, size_t rows, size_t n, struct ht_row_scale *scale,
+                          uint8_t *levels)
+{
+    const struct ht_kernel_quantizer any = ht_runtime_quantizer(q);
+    for (size_t i = 0; i < rows; i++) {
+        struct ht_kernel_quantizer of_row = any;
+        scale[i] = ht_row_scale(&q->grid, x + i * n, n);
+        of_row.lo -= scale[i].zero_point;
+        of_row.hi -= scale[i].zero_point;
+        of_row.zero_point = scale[i].zero_point;
+        r->kernels.quantize(x + i * n, n, scale[i].scale, &of_row, levels + i * n);
+    }
+}
+
+HT_VECTORIZED static void sums_of_row(const int32_t *acc, const int32_t *weight_sum, size_t n,
+                                      int32_t zero_point, float *sum)
+{
+    for (size_t j = 0; j < n; j++)
+        sum[j] = (float)(acc[j] - zero_point * weight_sum[j]);
+}
+
+/* a -> real values in front of the activation. */
+static void run_to_real(const struct ht_runtime *r, struct slot *s, size_t index, const void *a,
+                        size_t rows, float *y, struct ht_pool *pool)
+{
+    const struct ht_qlayer *l = &r->model->layers[index];
+    const struct ht_runtime_layer *layer = &r->layers[index];
+    struct ht_kernel_dense dense = layer->dense;
+    struct ht_kernel_real real = layer->real;
+    const bool dynamic = layer->input == HT_QOUTPUT_DYNAMIC;
+    dense.m = real.m = rows;
+    dense.a = a;
+    real.x = a;
+    real.sum = y;
+    if (dynamic)
+        dense.acc = s->acc;
+    else
+        dense.real = y;
+    run_products(r, layer, layer->input == HT_QOUTPUT_REAL ? NULL : &dense, &real, pool);
+    if (layer->input == HT_QOUTPUT_CODES)
+        return;
+    for (size_t i = 0; i < rows; i++) {
+        const struct ht_row_scale scale = dynamic ? s->scale[i] : (struct ht_row_scale){1, 0};
+        float *row = y + i * l->out;
+        if (dynamic)
+            sums_of_row(s->acc + i * l->out, layer->weight_sum, l->out, scale.zero_point, row);
+        ht_real_outputs(row, l->out, scale.scale, layer->scale, l->real_bias, row);
+    }
+}
+
+/* y[rows, outputs] is where the last layer's real values go. */
+static void run_real_layer(const struct ht_runtime *r, struct slot *s, size_t index, const void *a,
+                           size_t rows, float *y, struct ht_pool *pool)
+{
+    const struct ht_qlayer *l = &r->model->layers[index];
+    const struct ht_runtime_layer *layer = &r->layers[index];
+    const struct activations *to = &s->layers[index];
+    float *real = to->real ? to->real : y;
+    run_to_real(r, s, index, a, rows, real, pool);
+    if (layer->activation)
+        layer->activation->values(real, rows * l->out, l->slope, real);
+    if (l->output == HT_QOUTPUT_CODES)
+        r->kernels.quantize(real, rows * l->out, l->quant.scale, &layer->quantizer, to->levels);
+    else if (l->output == HT_QOUTPUT_DYNAMIC)
+        quantize_rows(r, &l->quant, real, rows, l->out, s->scale, to->levels);
 }
 
 /* y = scale * (level - zero_point) for a model whose last layer gives codes. */
@@ -191,24 +303,37 @@ struct batch {
     float *y; /* [n, outputs] */
 };
 
-/* The rows as levels: made in the slot, or where they are already. */
-static const void *input_levels(const struct batch *b, struct slot *s, size_t first, size_t rows)
+/* rows of x to levels, and the scales that they find: scale[rows]. */
+static void quantize_input(const struct ht_runtime *r, const float *x, size_t rows,
+                           struct ht_row_scale *scale, uint8_t *levels)
+{
+    const struct ht_qinput *in = &r->model->input;
+    if (in->kind == HT_QOUTPUT_DYNAMIC)
+        quantize_rows(r, &in->quant, x, rows, in->features, scale, levels);
+    else
+        r->kernels.quantize(x, rows * in->features, in->quant.scale, &r->input_quantizer, levels);
+}
+
+/* The rows as the first layer takes them: made in the slot, or where they are already. */
+static const void *input_rows(const struct batch *b, struct slot *s, size_t first, size_t rows)
 {
     const struct ht_runtime *r = b->runner->runtime;
     const struct ht_qinput *in = &r->model->input;
     const size_t n = in->features;
+    const bool real = in->kind == HT_QOUTPUT_REAL;
     if (b->levels)
         return b->levels + first * n;
-    if (b->x) {
-        r->kernels.quantize(b->x + first * n, rows * n, in->quant.scale, &r->input_quantizer,
-                            s->input);
-        return s->input;
-    }
-    for (size_t i = 0; i < rows; i++) {
+    if (b->x && real)
+        return b->x + first * n;
+    if (b->x)
+        quantize_input(r, b->x + first * n, rows, s->scale, s->input);
+    else if (real)
+        ht_qmodel_transform_input(r->model, b->raw + first * n, rows, s->x);
+    for (size_t i = 0; !b->x && !real && i < rows; i++) {
         ht_qmodel_transform_input(r->model, b->raw + (first + i) * n, 1, s->x);
-        r->kernels.quantize(s->x, n, in->quant.scale, &r->input_quantizer, s->input + i * n);
+        quantize_input(r, s->x, 1, s->scale + i, s->input + i * n);
     }
-    return s->input;
+    return real ? (const void *)s->x : s->input;
 }
 
 static void run_rows(const struct batch *b, struct slot *s, size_t first, size_t rows,
@@ -216,11 +341,15 @@ static void run_rows(const struct batch *b, struct slot *s, size_t first, size_t
 {
     const struct ht_runtime *r = b->runner->runtime;
     const struct ht_qmodel *m = r->model;
-    const void *a = input_levels(b, s, first, rows);
+    const void *a = input_rows(b, s, first, rows);
     float *y = b->y + first * m->outputs;
     for (size_t i = 0; i < m->n_layers; i++) {
-        run_layer(r, s, i, a, rows, y, pool);
-        a = s->layers[i].levels;
+        const struct activations *to = &s->layers[i];
+        if (ht_qlayer_is_real(m, i))
+            run_real_layer(r, s, i, a, rows, y, pool);
+        else
+            run_integer_layer(r, s, i, a, rows, pool);
+        a = to->levels ? (const void *)to->levels : to->real;
     }
     const struct ht_qlayer *last = &m->layers[m->n_layers - 1];
     if (last->output == HT_QOUTPUT_CODES)
@@ -287,6 +416,7 @@ void ht_runner_run(struct ht_runner *r, const float *x, size_t n, float *y)
 
 void ht_runner_run_levels(struct ht_runner *r, const void *levels, size_t n, float *y)
 {
+    assert(r->runtime->model->input.kind == HT_QOUTPUT_CODES);
     run((struct batch){.runner = r, .levels = levels, .n = n, .y = y});
 }
 

@@ -36,7 +36,8 @@ void ht_runner_destroy(struct ht_runner *r); /* NULL allowed */
  * (logits; for a model with output codes scale * (level - zero_point)). Any n. */
 void ht_runner_run(struct ht_runner *r, const float *x, size_t n, float *y);
 
-/* The same from levels of the input quantizer, e.g. image bytes as they are. */
+/* The same from levels of the input quantizer, e.g. image bytes as they are. Only for models whose
+ * input is codes. */
 void ht_runner_run_levels(struct ht_runner *r, const void *levels, size_t n, float *y);
 
 /* The same from raw user values: ht_qmodel_transform_input is applied. */
@@ -44,7 +45,7 @@ void ht_runner_run_raw(struct ht_runner *r, const float *raw, size_t n, float *y
 
 /* Levels of layer `index`'s output in the last run, of n <= HT_RUNNER_ROWS, n <= max_batch rows
  * without threads: [n, out] (borrowed until the next run); NULL for a real output. For tests and
- * debugging. */
+ * debugging. Of dynamic outputs the levels of their rows' own scales. */
 const void *ht_runner_layer_levels(const struct ht_runner *r, size_t index);
 
 #endif

@@ -6,6 +6,7 @@
 #include "kernels/kernels.h"
 
 void ht_kernels_install_c(struct ht_kernels *k);
+void ht_kernels_install_real_c(struct ht_kernels *k); /* its packed_real_size, pack_real, real */
 void ht_kernels_install_avx2(struct ht_kernels *k);
 void ht_kernels_install_avxvnni(struct ht_kernels *k);
 void ht_kernels_install_avx512vnni(struct ht_kernels *k);

@@ -63,6 +63,17 @@ struct ht_kernel_dense {
     const struct ht_kernel_quantizer *quantizer; /* for levels */
 };
 
+/* Sums of products of real activations, in the one order of docs/numerics.md, section 11. Weights
+ * may also have 16 bits: float16, without level and zero_point. */
+struct ht_kernel_real {
+    size_t m;
+    const float *x; /* [m, k] */
+    const struct ht_kernel_weights *weights;
+    const void *packed;     /* what pack_real made of the weights */
+    size_t column, columns; /* which outputs, as ht_kernel_dense has it */
+    float *sum;             /* [m, n] sum_k x * (w - z_w) */
+};
+
 struct ht_kernels {
     const char *isa; /* "c" */
     /* Bytes pack needs, and packing itself; done once per layer. Equal for equal weights. */
@@ -77,6 +88,10 @@ struct ht_kernels {
                         const int8_t *levels, void *packed, int32_t *sums);
     /* acc[m, n] = init[n] + sum_k a * w - z_w[n] * sum_k a, int32; then what is asked for. */
     void (*dense)(const struct ht_kernel_dense *d);
+    /* The same three for real activations. */
+    size_t (*packed_real_size)(const struct ht_kernel_weights *w);
+    void (*pack_real)(const struct ht_kernel_weights *w, void *packed);
+    void (*real)(const struct ht_kernel_real *d);
     /* levels[n] = quantizer(x[n] / scale): a true division. */
     void (*quantize)(const float *x, size_t n, float scale, const struct ht_kernel_quantizer *q,
                      void *levels);

@@ -149,4 +149,5 @@ void ht_kernels_install_c(struct ht_kernels *k)
         .quantize = quantize,
         .lookup = lookup,
     };
+    ht_kernels_install_real_c(k);
 }

@@ -6,6 +6,9 @@
 
 #include "autograd/op.h"
 #include "base/alloc.h"
+#include "quant/group.h"
+#include "quant/learned_bits.h"
+#include "quant/real_dense.h"
 #include "quant/soft.h"
 
 /* --- parameters --- */
@@ -75,16 +78,21 @@ static enum ht_status init_quantizers(struct ht_model *m, struct ht_block *b,
 {
     enum ht_status status = ht_quantizer_init(&b->weights, &s->weights, true, b->out, err);
     const struct ht_quantizer_spec *output = last ? model_output : &s->activations;
-    if (status == HT_OK && b->has_output)
+    if (status == HT_OK && s->weights.group)
+        status = ht_quantizer_divide(&b->weights, b->in, s->weights.group, err);
+    if (status == HT_OK && b->output_kind != HT_TENSOR_REAL)
         status = ht_quantizer_init(&b->output, output, false, 1, err);
-    if (status == HT_OK && b->activation->by_table)
+    if (status == HT_OK && ht_block_has_table(b))
         status = init_table_quantizer(b, s, err);
     if (status != HT_OK)
         return status;
-    declare_quantizer(m, &b->weights, b->name, "weight");
+    if (ht_grid_is_float16(&b->weights.grid) && b->input_kind != HT_TENSOR_REAL)
+        return ht_fail(err, HT_ERR_CONFIG, "%s: weights of 16 bits need a float input", b->name);
+    if (!ht_grid_is_float16(&b->weights.grid))
+        declare_quantizer(m, &b->weights, b->name, "weight");
     if (b->has_output)
         declare_quantizer(m, &b->output, b->name, "output");
-    if (b->activation->by_table)
+    if (ht_block_has_table(b))
         declare_quantizer(m, &b->before_table, b->name, "table");
     return HT_OK;
 }
@@ -108,12 +116,17 @@ static enum ht_status init_block(struct ht_model *m, size_t index, const struct 
     b->activation = ht_activation_layer_find(s->activation);
     if (!b->activation)
         return ht_fail(err, HT_ERR_CONFIG, "unknown activation '%s'", s->activation);
-    b->has_output = m->quantized && (!last || spec->output.bits != 32);
-    if (m->quantized && !b->has_output && b->activation->op)
+    b->input_kind = index ? m->blocks[index - 1].output_kind : m->input_kind;
+    b->output_kind = !m->quantized ? HT_TENSOR_REAL
+                                   : ht_quantizer_spec_kind(last ? &spec->output : &s->activations);
+    b->has_output = b->output_kind == HT_TENSOR_LEVELS;
+    if (last && b->output_kind == HT_TENSOR_DYNAMIC)
+        return ht_fail(err, HT_ERR_CONFIG, "%s: the last output has no dynamic range", b->name);
+    if (last && m->quantized && !b->has_output && b->activation->op)
         return ht_fail(err, HT_ERR_CONFIG, "%s: a real output has no activation, not %s", b->name,
                        s->activation);
     declare_block(m, b);
-    if (m->flips_span >= 0)
+    if (m->flips_span >= 0 && s->weights.bits != 16)
         declare_oscillation(m, b);
     return m->quantized ? init_quantizers(m, b, s, last, &spec->output, err) : HT_OK;
 }
@@ -129,6 +142,8 @@ static enum ht_status check_sums(const struct ht_model *m, struct ht_error *err)
     for (size_t i = 0; m->quantized && i < m->n_blocks; i++) {
         const struct ht_block *b = &m->blocks[i];
         const struct ht_quantizer *input = i ? &m->blocks[i - 1].output : &m->input;
+        if (b->input_kind == HT_TENSOR_REAL)
+            continue;
         const double most = 1073741824.0 / product_bound(input, &b->weights);
         if ((double)b->in >= most)
             return ht_fail(err, HT_ERR_CONFIG,
@@ -141,13 +156,15 @@ static enum ht_status check_sums(const struct ht_model *m, struct ht_error *err)
 
 static void bind(struct ht_model *m)
 {
-    ht_quantizer_bind(&m->input, &m->params, &m->state);
+    if (m->input_kind == HT_TENSOR_LEVELS)
+        ht_quantizer_bind(&m->input, &m->params, &m->state);
     for (size_t i = 0; i < m->n_blocks; i++) {
         struct ht_block *b = &m->blocks[i];
-        ht_quantizer_bind(&b->weights, &m->params, &m->state);
+        if (!ht_grid_is_float16(&b->weights.grid))
+            ht_quantizer_bind(&b->weights, &m->params, &m->state);
         if (b->has_output)
             ht_quantizer_bind(&b->output, &m->params, &m->state);
-        if (b->activation->by_table)
+        if (ht_block_has_table(b))
             ht_quantizer_bind(&b->before_table, &m->params, &m->state);
     }
 }
@@ -169,12 +186,13 @@ enum ht_status ht_model_create(struct ht_model **ret, const struct ht_model_spec
     m->quantized = spec->quantized;
     m->n_blocks = spec->n_blocks;
     m->outputs = spec->blocks[spec->n_blocks - 1].units;
-    if (m->quantized) {
+    m->input_kind = m->quantized ? ht_quantizer_spec_kind(&spec->input) : HT_TENSOR_REAL;
+    if (m->input_kind != HT_TENSOR_REAL)
         status = ht_quantizer_init(&m->input, &spec->input, false, 1, err);
-        if (status != HT_OK)
-            goto fail;
+    if (status != HT_OK)
+        goto fail;
+    if (m->input_kind == HT_TENSOR_LEVELS)
         declare_quantizer(m, &m->input, "input", "input");
-    }
     m->flips_span = -1;
     if (m->quantized && spec->track_flips) /* two dots: not taken over by train.from */
         m->flips_span = ht_params_declare(&m->state, "model.weight.flips", 1, 3, 0, 0, 0);
@@ -266,9 +284,11 @@ static struct ht_node *activation(struct builder *k, const struct ht_block *b, s
     return ht_graph_add(k->g, b->activation->op, &leaky, 1, &x);
 }
 
-/* As the quantizer has it, but real: softly if its estimator is annealed. */
+/* As the quantizer has it, but real: softly if its estimator is annealed or its width learned. */
 static struct ht_node *soft_quant(struct builder *k, struct ht_node *x, struct ht_quantizer *q)
 {
+    if (q->learned_bits)
+        return ht_bits_quant(k->g, x, q->learned_bits);
     if (q->estimator->soft)
         return ht_soft_quant(k->g, x, q, &k->m->params);
     return ht_dequantize(k->g, ht_fake_quant(k->g, x, q, &k->m->params));
@@ -286,7 +306,7 @@ static struct ht_node *float_dense(struct builder *k, const struct ht_block *b, 
     }
     if (b->batchnorm) {
         struct ht_attr_batchnorm attr = {(ht_real)b->momentum, (ht_real)b->epsilon,
-                                         state(k, b->mean_span), state(k, b->var_span)};
+                                         state(k, b->mean_span), state(k, b->var_span), false};
         struct ht_node *with[3] = {x, param(k, b->gamma_span), param(k, b->beta_span)};
         x = ht_graph_add(k->g, &ht_op_batchnorm, &attr, 3, with);
     }
@@ -299,23 +319,34 @@ static struct ht_node *float_block(struct builder *k, const struct ht_block *b, 
     return dropout(k, activation(k, b, x), b->dropout);
 }
 
+/* Behind dropout, as the next block of the soft form takes it. Levels of a known scale are made in
+ * front of dropout. */
+static struct ht_node *soft_tensor(struct builder *k, struct ht_node *x, double rate,
+                                   enum ht_tensor_kind kind, struct ht_quantizer *q)
+{
+    if (kind == HT_TENSOR_LEVELS)
+        x = soft_quant(k, x, q);
+    x = dropout(k, x, rate);
+    return kind == HT_TENSOR_DYNAMIC ? ht_dequantize(k->g, ht_dynamic_quant(k->g, x, q)) : x;
+}
+
 /* The same quantizers at the same places as in quantized_block. */
 static struct ht_node *soft_block(struct builder *k, struct ht_block *b, struct ht_node *x)
 {
-    x = float_dense(k, b, x, soft_quant(k, param(k, b->weight_span), &b->weights));
-    if (b->activation->by_table)
+    struct ht_node *w = param(k, b->weight_span);
+    w = ht_grid_is_float16(&b->weights.grid) ? ht_round_half(k->g, w)
+                                             : soft_quant(k, w, &b->weights);
+    x = float_dense(k, b, x, w);
+    if (ht_block_has_table(b))
         x = soft_quant(k, x, &b->before_table);
-    x = activation(k, b, x);
-    if (b->has_output)
-        x = soft_quant(k, x, &b->output);
-    return dropout(k, x, b->dropout);
+    return soft_tensor(k, activation(k, b, x), b->dropout, b->output_kind, &b->output);
 }
 
-/* x is quantized by `input`; the result by b->output, or real. *levels: the quantized result. */
-static struct ht_node *quantized_block(struct builder *k, struct ht_block *b, struct ht_node *x,
-                                       const struct ht_quantizer *input, struct ht_node **levels)
+/* From levels to levels of b->output (or of what enters its table), or to real values in front of
+ * the activation. x is quantized by `input`. */
+static struct ht_node *integer_block(struct builder *k, struct ht_block *b, struct ht_node *x,
+                                     const struct ht_quantizer *input)
 {
-    const bool table = b->activation->by_table;
     struct ht_quant_dense spec = {
         .has_bias = b->bias,
         .has_batchnorm = b->batchnorm,
@@ -323,19 +354,48 @@ static struct ht_node *quantized_block(struct builder *k, struct ht_block *b, st
         .epsilon = (ht_real)b->epsilon,
         .running_mean = state(k, b->mean_span),
         .running_var = state(k, b->var_span),
-        .clamp_lo = (ht_real)b->activation->clamp_lo,
-        .clamp_hi = (ht_real)b->activation->clamp_hi,
-        .out = table ? &b->before_table : (b->has_output ? &b->output : NULL),
+        .clamp_lo = b->has_output ? (ht_real)b->activation->clamp_lo : (ht_real)-INFINITY,
+        .clamp_hi = b->has_output ? (ht_real)b->activation->clamp_hi : (ht_real)INFINITY,
+        .out = ht_block_has_table(b) ? &b->before_table : (b->has_output ? &b->output : NULL),
         .product_bound = product_bound(input, &b->weights),
     };
     struct ht_node *w = ht_fake_quant(k->g, param(k, b->weight_span), &b->weights, &k->m->params);
-    x = ht_quant_dense(k->g, &spec, &k->m->params, x, w,
-                       param(k, b->bias ? b->bias_span : b->gamma_span), param(k, b->beta_span));
+    return ht_quant_dense(k->g, &spec, &k->m->params, x, w,
+                          param(k, b->bias ? b->bias_span : b->gamma_span), param(k, b->beta_span));
+}
+
+/* x is of the block's input kind, the result of its output kind. *levels: the result, for levels
+ * and real values in front of dropout. Values are dropped after levels of a known scale are made of
+ * them, before each row finds its own. */
+static struct ht_node *quantized_block(struct builder *k, struct ht_block *b, struct ht_node *x,
+                                       const struct ht_quantizer *input, struct ht_node **levels)
+{
+    const bool table = ht_block_has_table(b);
+    const bool real = b->input_kind != HT_TENSOR_LEVELS || !b->has_output;
+    x = b->input_kind == HT_TENSOR_LEVELS ? integer_block(k, b, x, input)
+                                          : ht_real_block(k->m, k->g, b, x);
     if (table)
-        x = ht_fake_quant(k->g, activation(k, b, ht_dequantize(k->g, x)), &b->output,
-                          &k->m->params);
+        x = ht_dequantize(k->g, x);
+    if (table || real)
+        x = activation(k, b, x);
+    if ((table || real) && b->has_output)
+        x = ht_fake_quant(k->g, x, &b->output, &k->m->params);
     *levels = x;
+    x = dropout(k, x, b->dropout);
+    if (b->output_kind == HT_TENSOR_DYNAMIC)
+        *levels = x = ht_dynamic_quant(k->g, x, &b->output);
     return x;
+}
+
+/* Levels of a known scale are dropped after they are made: 1 / (1 - rate) then goes into the
+ * scale, not out of range. */
+static struct ht_node *quantized_input(struct builder *k, struct ht_node *x)
+{
+    struct ht_model *m = k->m;
+    if (m->input_kind == HT_TENSOR_LEVELS)
+        return dropout(k, ht_fake_quant(k->g, x, &m->input, &m->params), m->input_dropout);
+    x = dropout(k, x, m->input_dropout);
+    return m->input_kind == HT_TENSOR_DYNAMIC ? ht_dynamic_quant(k->g, x, &m->input) : x;
 }
 
 struct ht_node *ht_model_build(struct ht_model *m, struct ht_graph *g, struct ht_node *x,
@@ -346,12 +406,12 @@ struct ht_node *ht_model_build(struct ht_model *m, struct ht_graph *g, struct ht
     const bool quantized = form == HT_FORM_QUANTIZED;
     if (form != HT_FORM_FLOAT && !m->quantized)
         return ht_graph_fail(g, HT_ERR_INTERNAL, "the model has no quantizers");
-    /* Quantized before it is dropped: 1 / (1 - rate) then goes into the scale, not out of range. */
     if (quantized)
-        x = ht_fake_quant(g, x, &m->input, &m->params);
-    if (form == HT_FORM_SOFT)
-        x = soft_quant(&k, x, &m->input);
-    x = dropout(&k, x, m->input_dropout);
+        x = quantized_input(&k, x);
+    else if (form == HT_FORM_SOFT)
+        x = soft_tensor(&k, x, m->input_dropout, m->input_kind, &m->input);
+    else
+        x = dropout(&k, x, m->input_dropout);
     for (size_t i = 0; i < m->n_blocks; i++) {
         struct ht_block *b = &m->blocks[i];
         struct ht_node *block_levels;
@@ -368,7 +428,6 @@ struct ht_node *ht_model_build(struct ht_model *m, struct ht_graph *g, struct ht
             levels[i] = block_levels;
             ht_graph_keep(g, block_levels);
         }
-        x = dropout(&k, x, b->dropout);
         input = &b->output;
     }
     if (quantized && m->blocks[m->n_blocks - 1].has_output)
@@ -380,7 +439,8 @@ bool ht_model_is_soft(const struct ht_model *m)
 {
     for (size_t i = 0; m->quantized && i < m->n_blocks; i++) {
         const struct ht_block *b = &m->blocks[i];
-        if (b->weights.estimator->soft || (b->has_output && b->output.estimator->soft))
+        const struct ht_estimator *weights = b->weights.estimator; /* float16 has none */
+        if ((weights && weights->soft) || (b->has_output && b->output.estimator->soft))
             return true;
     }
     return false;
@@ -388,16 +448,22 @@ bool ht_model_is_soft(const struct ht_model *m)
 
 struct after_step {
     struct ht_quantizer *q;
-    ht_real *weights;
-    size_t length; /* of a channel */
+    ht_real *weights; /* [rows, cols] */
+    size_t rows, cols;
     ht_real temperature;
 };
 
 static void after_step_of_channel(void *user, size_t channel)
 {
     const struct after_step *j = user;
+    struct ht_row_part p = {0, 0, j->rows * j->cols};
+    size_t row = 0;
+    if (j->q->channels > 1) {
+        row = channel / j->q->groups;
+        p = ht_quantizer_part(j->q, row, channel % j->q->groups, j->cols);
+    }
     j->q->estimator->soft->after_step(j->q, channel, j->temperature,
-                                      j->weights + channel * j->length, j->length);
+                                      j->weights + row * j->cols + p.at, p.n);
 }
 
 void ht_model_after_step(struct ht_model *m, const struct ht_run *run)
@@ -405,11 +471,10 @@ void ht_model_after_step(struct ht_model *m, const struct ht_run *run)
     for (size_t i = 0; i < m->n_blocks; i++) {
         struct ht_block *b = &m->blocks[i];
         struct ht_quantizer *q = &b->weights;
-        if (!q->estimator->soft || !q->estimator->soft->after_step)
+        if (!q->estimator || !q->estimator->soft || !q->estimator->soft->after_step)
             continue;
-        struct after_step j = {q, m->params.value + m->params.spans[b->weight_span].offset,
-                               b->in * b->out / q->channels,
-                               q->estimator->soft->temperature(q, run)};
+        struct after_step j = {q, m->params.value + m->params.spans[b->weight_span].offset, b->out,
+                               b->in, q->estimator->soft->temperature(q, run)};
         ht_pool_run(run->pool, q->channels, after_step_of_channel, &j);
         m->params.version++; /* what was made of the weights before is stale */
     }

@@ -53,7 +53,10 @@ const struct ht_activation_layer *ht_activation_layer_find(const char *name); /*
 struct ht_block {
     char name[64];
     size_t in, out;
-    bool bias, batchnorm, has_output; /* has_output: `output` quantizes what this block gives */
+    /* What it takes and gives. Real in a float32 network; there, quantizers are not used. */
+    enum ht_tensor_kind input_kind, output_kind;
+    bool bias, batchnorm;
+    bool has_output; /* it gives levels of a scale that is known: `output` has it */
     double momentum, epsilon, slope, dropout;
     const char *init;
     const struct ht_activation_layer *activation;
@@ -62,9 +65,15 @@ struct ht_block {
     /* In state, with track_flips: [out, in] each, and flips [1, out] (layers/oscillation.h). */
     int level_span, direction_span, frequency_span, average_span, flips_span;
     struct ht_quantizer weights;
-    struct ht_quantizer before_table; /* by_table activations: of what enters the table, 8 bits */
-    struct ht_quantizer output;
+    struct ht_quantizer before_table; /* ht_block_has_table: of what enters the table, 8 bits */
+    struct ht_quantizer output;       /* of levels, and of dynamic outputs */
 };
+
+/* Activations go through a table from levels to levels; of real values they are computed. */
+static inline bool ht_block_has_table(const struct ht_block *b)
+{
+    return b->activation->by_table && b->has_output && b->input_kind == HT_TENSOR_LEVELS;
+}
 
 struct ht_model {
     size_t inputs, outputs;
@@ -72,8 +81,9 @@ struct ht_model {
     bool quantized;
     struct ht_block *blocks;
     size_t n_blocks;
-    struct ht_quantizer input;
-    int flips_span; /* in state; -1 without track_flips */
+    enum ht_tensor_kind input_kind;
+    struct ht_quantizer input; /* unless real */
+    int flips_span;            /* in state; -1 without track_flips */
     struct ht_params params, state;
 };
 
@@ -99,7 +109,13 @@ bool ht_model_is_soft(const struct ht_model *m);
 /* After each optimizer step on the soft form: what some annealed quantizers do to their weights. */
 void ht_model_after_step(struct ht_model *m, const struct ht_run *run);
 
-/* Range of the network's input, known from the training data; fixed from then on. */
+/* The dense part of a block that takes no levels, and batch normalization: real output. x: of its
+ * input kind. */
+struct ht_node *ht_real_block(struct ht_model *m, struct ht_graph *g, struct ht_block *b,
+                              struct ht_node *x);
+
+/* Range of the network's input, known from the training data; fixed from then on. Only for an input
+ * of levels. */
 void ht_model_set_input_range(struct ht_model *m, const struct ht_range_stats *stats);
 
 /* The strength of the pull of weights to the middle of their bins, from the next backward on. */

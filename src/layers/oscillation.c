@@ -55,16 +55,16 @@ static ht_real follow(const struct job *j, size_t c, const struct weight *w, ht_
     return direction != 0 ? 1 : 0;
 }
 
-static void follow_row(const struct job *j, size_t row, bool first)
+/* Weights of one scale, from `from` on; returns how many levels changed. */
+static ht_real follow_part(const struct job *j, size_t c, size_t from, size_t length, bool first)
 {
     const struct ht_block *b = j->b;
     const struct ht_quantizer *q = &b->weights;
     const struct ht_place_in_run eval = {NULL, 0};
-    const size_t c = q->channels == 1 ? 0 : row;
     ht_real *latent = j->m->params.value + j->m->params.spans[b->weight_span].offset;
     ht_real level[BLOCK], flips = 0;
-    for (size_t done = 0; done < b->in; done += BLOCK) {
-        const size_t n = b->in - done < BLOCK ? b->in - done : BLOCK, at = row * b->in + done;
+    for (size_t done = 0; done < length; done += BLOCK) {
+        const size_t n = length - done < BLOCK ? length - done : BLOCK, at = from + done;
         ht_quantizer_levels(q, c, eval, latent + at, n, level);
         for (size_t i = 0; i < n; i++) {
             const struct weight w = {latent + at + i, state(j->m, b->level_span) + at + i,
@@ -76,6 +76,17 @@ static void follow_row(const struct job *j, size_t row, bool first)
             else
                 flips += follow(j, c, &w, level[i]);
         }
+    }
+    return flips;
+}
+
+static void follow_row(const struct job *j, size_t row, bool first)
+{
+    const struct ht_block *b = j->b;
+    ht_real flips = 0;
+    for (size_t g = 0; g < b->weights.groups; g++) {
+        const struct ht_row_part p = ht_quantizer_part(&b->weights, row, g, b->in);
+        flips += follow_part(j, p.channel, row * b->in + p.at, p.n, first);
     }
     state(j->m, b->flips_span)[row] += flips / (ht_real)b->in;
 }
@@ -94,6 +105,8 @@ void ht_oscillation_update(struct ht_model *m, double threshold, double momentum
 {
     for (size_t i = 0; i < m->n_blocks; i++) {
         struct job j = {m, &m->blocks[i], (ht_real)threshold, (ht_real)momentum};
+        if (ht_grid_is_float16(&j.b->weights.grid))
+            continue;
         ht_quantizer_refresh(&j.b->weights, HT_MODE_TRAIN); /* of the scales after the step */
         ht_pool_run(pool, (j.b->out + ROWS_OF_PART - 1) / ROWS_OF_PART, follow_rows, &j);
     }
@@ -108,6 +121,8 @@ void ht_oscillation_end_epoch(struct ht_model *m, int64_t steps)
     double flips = 0, frozen = 0, weights = 0;
     for (size_t i = 0; i < m->n_blocks; i++) {
         const struct ht_block *b = &m->blocks[i];
+        if (ht_grid_is_float16(&b->weights.grid))
+            continue;
         ht_real *rate = state(m, b->flips_span);
         const ht_real *frequency = state(m, b->frequency_span);
         for (size_t row = 0; row < b->out; row++) {
@@ -118,8 +133,8 @@ void ht_oscillation_end_epoch(struct ht_model *m, int64_t steps)
             frozen += frequency[k] >= FROZEN;
         weights += (double)b->in * (double)b->out;
     }
-    state(m, m->flips_span)[1] = (ht_real)(flips / weights / (double)steps);
-    state(m, m->flips_span)[2] = (ht_real)(frozen / weights);
+    state(m, m->flips_span)[1] = weights > 0 ? (ht_real)(flips / weights / (double)steps) : 0;
+    state(m, m->flips_span)[2] = weights > 0 ? (ht_real)(frozen / weights) : 0;
 }
 
 struct ht_oscillation ht_oscillation_last(const struct ht_model *m)

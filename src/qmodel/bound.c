@@ -28,24 +28,44 @@ static int64_t worst(const struct row_sums *s, int64_t lo, int64_t hi, int64_t s
                    magnitude(start + lo * s->positive + hi * s->negative));
 }
 
+/* Levels of a row, whatever zero point the row has; the sums start from 0. */
+static struct ht_neuron_bound dynamic_bound(const struct ht_qactivation *a,
+                                            const struct row_sums *raw,
+                                            const struct row_sums *centred, int64_t row_sum)
+{
+    const int64_t lo = a->lo < 0 ? a->lo : 0, hi = a->hi > 0 ? a->hi : 0;
+    const int64_t span = a->hi - a->lo; /* of level - zero point, to both sides */
+    const bool shifted = a->grid.has_zero_point;
+    const int64_t accumulator =
+        shifted ? worst(centred, -span, span, 0) : worst(centred, lo, hi, 0);
+    const int64_t correction = shifted ? hi * magnitude(centred->positive + centred->negative) : 0;
+    const int64_t sums = largest(worst(raw, lo, hi, 0), worst(centred, lo, hi, 0));
+    return (struct ht_neuron_bound){
+        accumulator, largest(largest(sums, accumulator), largest(correction, row_sum))};
+}
+
 struct ht_neuron_bound ht_neuron_bound(const struct ht_qmodel *m, size_t layer, size_t neuron)
 {
     const struct ht_qlayer *l = &m->layers[layer];
     const struct ht_qweights *w = &l->weights;
     const struct ht_qactivation *a = ht_qlayer_input_quant(m, layer);
+    const enum ht_qoutput_kind kind = ht_qlayer_input_kind(m, layer);
+    if (kind == HT_QOUTPUT_REAL)
+        return (struct ht_neuron_bound){0, 0};
     const int32_t z_w = w->zero_point ? w->zero_point[w->channels == 1 ? 0 : neuron] : 0;
     struct row_sums raw = {0}, centred = {0};
     for (size_t k = 0; k < l->in; k++) {
-        const int level =
-            ht_grid_level(&w->grid, ht_unpack_code(w->packed, neuron * l->in + k, w->grid.bits));
+        const int level = ht_qlayer_weight(l, neuron, k);
         add(&raw, level);
         add(&centred, level - z_w);
     }
-    const int64_t correction = (int64_t)a->zero_point * (centred.positive + centred.negative);
-    const int64_t init = l->bias[neuron] - correction;
     /* Part of a sum is the sum with some a = 0. */
     const int64_t lo = a->lo < 0 ? a->lo : 0, hi = a->hi > 0 ? a->hi : 0;
     const int64_t row_sum = (int64_t)l->in * largest(-lo, hi);
+    if (kind == HT_QOUTPUT_DYNAMIC)
+        return dynamic_bound(a, &raw, &centred, magnitude(z_w * row_sum));
+    const int64_t correction = (int64_t)a->zero_point * (centred.positive + centred.negative);
+    const int64_t init = l->bias[neuron] - correction;
     int64_t sums = largest(worst(&raw, lo, hi, init), worst(&centred, lo, hi, init));
     sums = largest(sums, largest(worst(&raw, lo, hi, 0), worst(&centred, lo, hi, 0)));
     sums = largest(sums, largest(magnitude(correction), magnitude(init)));

@@ -1,7 +1,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "autograd/activation.h"
 #include "qmodel/bound.h"
+#include "quant/half.h"
 
 /* Every failure of this file: HT_ERR_MODEL and what is wrong; the callers say where. */
 #define BAD(...) ht_fail(err, HT_ERR_MODEL, __VA_ARGS__)
@@ -90,7 +92,7 @@ static enum ht_status check_activation(const struct ht_qactivation *q, struct ht
     enum ht_status status = check_grid(&q->grid, err);
     if (status)
         return status;
-    if (q->grid.step == 0)
+    if (q->grid.step == 0 || ht_grid_is_float16(&q->grid))
         return BAD("grid %s is for weights only", q->grid.name);
     if (!scale_ok(q->scale))
         return BAD("scale %g is not a normal number above 0", (double)q->scale);
@@ -107,6 +109,34 @@ static enum ht_status check_activation(const struct ht_qactivation *q, struct ht
     if (q->is_signed != ht_grid_is_signed(&q->grid))
         return BAD("is_signed is %d, but the grid's levels start at %d", q->is_signed, q->grid.lo);
     return HT_OK;
+}
+
+/* Nothing is known of what a row finds for itself: 1 and 0 stand there. */
+static enum ht_status check_dynamic(const struct ht_qactivation *q, struct ht_error *err)
+{
+    enum ht_status status = check_activation(q, err);
+    if (status)
+        return status;
+    if (q->grid.step != 1)
+        return BAD("grid %s has no dynamic range", q->grid.name);
+    if (q->scale != 1 || q->zero_point != 0 || q->lo != q->grid.lo || q->hi != q->grid.hi)
+        return BAD("a dynamic quantizer has scale 1, zero point 0 and the clamp of its grid");
+    return HT_OK;
+}
+
+/* Of the input, or of a layer's output. */
+static enum ht_status check_kind(enum ht_qoutput_kind kind, const struct ht_qactivation *q,
+                                 struct ht_error *err)
+{
+    switch (kind) {
+    case HT_QOUTPUT_CODES:
+        return check_activation(q, err);
+    case HT_QOUTPUT_DYNAMIC:
+        return check_dynamic(q, err);
+    case HT_QOUTPUT_REAL:
+        return HT_OK;
+    }
+    return BAD("unknown kind %d", (int)kind);
 }
 
 /* A mean and a standard deviation for each of n columns, or neither. */
@@ -134,8 +164,27 @@ static enum ht_status check_input(const struct ht_qinput *in, struct ht_error *e
     if (!rows != !columns || (rows && (rows > in->features || columns > in->features ||
                                        in->features % rows || in->features / rows % columns)))
         return BAD("an image of %zu x %zu does not have %zu values", rows, columns, in->features);
-    enum ht_status status = check_activation(&in->quant, err);
+    enum ht_status status = check_kind(in->kind, &in->quant, err);
     return status ? status : check_moments(in->mean, in->std, in->features, err);
+}
+
+/* Codes times the scales of their groups are levels of int8. */
+static enum ht_status check_groups(const struct ht_qlayer *l, struct ht_error *err)
+{
+    const struct ht_qweights *w = &l->weights;
+    const size_t groups = ht_qlayer_groups(l);
+    const int most = ht_grid_max_group_scale(&w->grid);
+    if ((w->group == 0) != (w->group_scale == NULL))
+        return BAD("groups and their scales come together or not at all");
+    if (w->group > HT_QMODEL_MAX_WIDTH)
+        return BAD("groups of %zu inputs", w->group);
+    if (w->group && most < 1)
+        return BAD("grid %s has no groups", w->grid.name);
+    for (size_t i = 0; i < l->out * groups; i++)
+        if (w->group_scale[i] < 1 || w->group_scale[i] > most)
+            return BAD("group_scale %d of neuron %zu, group %zu is not in 1 to %d",
+                       w->group_scale[i], i / groups, i % groups, most);
+    return HT_OK;
 }
 
 static enum ht_status check_weights(const struct ht_qmodel *m, size_t index, struct ht_error *err)
@@ -147,8 +196,11 @@ static enum ht_status check_weights(const struct ht_qmodel *m, size_t index, str
         return status;
     if (w->grid.lo < -127) /* -128 breaks sign tricks of kernels (docs/numerics.md, 1) */
         return BAD("8-bit weights are narrow, without -128");
-    if (!w->packed || !w->scale || !l->bias)
+    const enum ht_qoutput_kind input = ht_qlayer_input_kind(m, index);
+    if (!w->packed || !w->scale || !(input == HT_QOUTPUT_CODES ? (void *)l->bias : l->real_bias))
         return BAD("codes, scale or bias are missing");
+    if (ht_grid_is_float16(&w->grid) && (input != HT_QOUTPUT_REAL || w->zero_point))
+        return BAD("float16 goes with real inputs, and without zero points");
     if (w->channels != l->out && w->channels != 1)
         return BAD("%zu scales for %zu neurons", w->channels, l->out);
     for (size_t n = 0; n < w->channels; n++) {
@@ -158,9 +210,15 @@ static enum ht_status check_weights(const struct ht_qmodel *m, size_t index, str
             return BAD("zero_point[%zu] %d does not fit grid %s with %d bits", n, w->zero_point[n],
                        w->grid.name, w->grid.bits);
     }
+    status = check_groups(l, err);
+    if (status)
+        return status;
     const int bits = w->grid.bits;
     const size_t count = l->out * l->in, used = count % 8 * (size_t)bits % 8;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; ht_grid_is_float16(&w->grid) && i < count; i++)
+        if (!ht_half_is_finite((uint16_t)ht_unpack_code(w->packed, i, 16)))
+            return BAD("neuron %zu, input %zu is not finite", i / l->in, i % l->in);
+    for (size_t i = 0; !ht_grid_is_float16(&w->grid) && i < count; i++)
         if (!ht_grid_code_valid(&w->grid, ht_unpack_code(w->packed, i, bits)))
             return BAD("code %u of neuron %zu, input %zu is no level of grid %s with %d bits",
                        ht_unpack_code(w->packed, i, bits), i / l->in, i % l->in, w->grid.name,
@@ -170,11 +228,30 @@ static enum ht_status check_weights(const struct ht_qmodel *m, size_t index, str
     return HT_OK;
 }
 
+/* With scales of rows between 2^-30 and 2^64, and sums of int32, all products and outputs are
+ * normal numbers. */
+static enum ht_status check_real_scales(const struct ht_qmodel *m, size_t index,
+                                        struct ht_error *err)
+{
+    const struct ht_qlayer *l = &m->layers[index];
+    const bool dynamic = ht_qlayer_input_kind(m, index) == HT_QOUTPUT_DYNAMIC;
+    for (size_t n = 0; dynamic && n < l->weights.channels; n++)
+        if (!(l->weights.scale[n] >= 0x1p-90f && l->weights.scale[n] <= 0x1p30f))
+            return BAD("scale[%zu] %g is not between 2^-90 and 2^30", n,
+                       (double)l->weights.scale[n]);
+    for (size_t n = 0; n < l->out; n++)
+        if (!(fabsf(l->real_bias[n]) <= 0x1p125f))
+            return BAD("bias of neuron %zu, %g, is not within +-2^125", n, (double)l->real_bias[n]);
+    return HT_OK;
+}
+
 /* The multipliers are what the scales give, and numbers that every machine treats alike. */
 static enum ht_status check_multipliers(const struct ht_qmodel *m, size_t index,
                                         struct ht_error *err)
 {
     const struct ht_qlayer *l = &m->layers[index];
+    if (ht_qlayer_input_kind(m, index) != HT_QOUTPUT_CODES)
+        return check_real_scales(m, index, err);
     const float input_scale = ht_qlayer_input_quant(m, index)->scale;
     if (!l->multiplier)
         return BAD("multipliers are missing");
@@ -228,20 +305,23 @@ static enum ht_status check_output(const struct ht_qmodel *m, size_t index, stru
     const struct ht_qlayer *l = &m->layers[index];
     if (!text_ok(l->activation, sizeof l->activation))
         return BAD("the activation's name is damaged");
-    if (l->has_table ? !one_of(l->activation, tables, COUNT(tables))
-                     : !one_of(l->activation, clamps, COUNT(clamps)))
-        return BAD("unknown activation '%s' %s a table", l->activation,
-                   l->has_table ? "with" : "without");
-    if (l->output == HT_QOUTPUT_REAL) {
-        if (index + 1 < m->n_layers)
-            return BAD("only the last layer may have real outputs");
-        if (l->has_table || strcmp(l->activation, "none") != 0)
-            return BAD("real outputs have no activation, not %s", l->activation);
-        return HT_OK;
-    }
-    if (l->output != HT_QOUTPUT_CODES)
-        return BAD("unknown kind %d", (int)l->output);
-    enum ht_status status = check_activation(&l->quant, err);
+    const bool real = ht_qlayer_is_real(m, index), last = index + 1 == m->n_layers;
+    if (real && l->has_table)
+        return BAD("real values have no table");
+    if (real           ? strcmp(l->activation, "none") != 0 && !ht_activation_find(l->activation)
+        : l->has_table ? !one_of(l->activation, tables, COUNT(tables))
+                       : !one_of(l->activation, clamps, COUNT(clamps)))
+        return BAD("unknown activation '%s' %s", l->activation,
+                   real           ? "of real values"
+                   : l->has_table ? "with a table"
+                                  : "without a table");
+    if (!(fabsf(l->slope) <= 0x1p30f) || (!real && l->slope != 0))
+        return BAD("slope %g of an activation", (double)l->slope);
+    if (last && l->output == HT_QOUTPUT_DYNAMIC)
+        return BAD("the last layer's outputs have no dynamic range");
+    if (last && l->output == HT_QOUTPUT_REAL && strcmp(l->activation, "none") != 0)
+        return BAD("real outputs have no activation, not %s", l->activation);
+    enum ht_status status = check_kind(l->output, &l->quant, err);
     if (!status && l->has_table) {
         status = check_table(l, err);
         if (status)

@@ -11,6 +11,7 @@
 #define HT_FILE_FLOOR        "floor"
 #define HT_FILE_CODES        "codes"
 #define HT_FILE_REAL         "real"
+#define HT_FILE_DYNAMIC      "dynamic"
 #define HT_FILE_GROUP        96 /* bytes of a layer's path */
 #define HT_FILE_PATH         128
 
@@ -20,7 +21,10 @@
 /* group/name into path[HT_FILE_PATH]; returns path. */
 const char *ht_file_path(char *path, const char *group, const char *name);
 
-/* level[256] of every code of a grid; returns how many there are. */
+/* How an input or output is passed on: codes, real, dynamic. */
+extern const char *const ht_file_kinds[3];
+
+/* level[256] of every code of a grid; returns how many there are: none for float16. */
 int ht_file_level_table(const struct ht_grid *g, int32_t *level);
 
 #endif

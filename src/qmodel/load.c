@@ -14,9 +14,13 @@ const char *ht_file_path(char *path, const char *group, const char *name)
     return path;
 }
 
+const char *const ht_file_kinds[3] = {[HT_QOUTPUT_CODES] = HT_FILE_CODES,
+                                      [HT_QOUTPUT_REAL] = HT_FILE_REAL,
+                                      [HT_QOUTPUT_DYNAMIC] = HT_FILE_DYNAMIC};
+
 int ht_file_level_table(const struct ht_grid *g, int32_t *level)
 {
-    const int n = 1 << g->bits;
+    const int n = ht_grid_is_float16(g) ? 0 : 1 << g->bits;
     for (int code = 0; code < n; code++)
         level[code] = ht_grid_level(g, (unsigned)code);
     return n;
@@ -28,6 +32,7 @@ struct input {
     const char *file;
     struct ht_error *err;
     enum ht_status status;
+    uint32_t version; /* of the file */
 };
 
 #define BAD(in, where, ...) bad(in, ht_fail((in)->err, HT_ERR_MODEL, __VA_ARGS__), where)
@@ -80,6 +85,20 @@ static bool get_choice(struct input *in, const char *path, const char *name, con
     if (strcmp(word, yes) != 0)
         BAD(in, path, "%s is neither %s nor %s", name, no, yes);
     return true;
+}
+
+/* Files of version 1 know no dynamic ones. */
+static enum ht_qoutput_kind get_kind(struct input *in, const char *path)
+{
+    char word[32] = "";
+    const int n = in->version > 1 ? 3 : 2;
+    get_text(in, path, "kind", word, sizeof word);
+    for (int i = 0; !in->status && i < n; i++)
+        if (strcmp(word, ht_file_kinds[i]) == 0)
+            return (enum ht_qoutput_kind)i;
+    if (!in->status)
+        BAD(in, path, "kind is neither codes nor real%s", n > 2 ? " nor dynamic" : "");
+    return HT_QOUTPUT_CODES;
 }
 
 static bool exists(struct input *in, const char *path)
@@ -135,7 +154,8 @@ static void get_grid(struct input *in, const char *path, struct ht_grid *g)
 {
     char name[HT_GRID_NAME] = "";
     get_text(in, path, "grid", name, sizeof name);
-    const int bits = (int)get_integer(in, path, "bits", 1, 8);
+    const bool is_float16 = in->version > 1 && strcmp(name, HT_GRID_FLOAT16) == 0;
+    const int bits = (int)get_integer(in, path, "bits", 1, is_float16 ? 16 : 8);
     const int64_t is_signed = get_integer(in, path, "signed", 0, 1);
     if (in->status)
         return;
@@ -151,6 +171,8 @@ static void get_grid(struct input *in, const char *path, struct ht_grid *g)
 static void get_activation(struct input *in, const char *path, struct ht_qactivation *q)
 {
     get_grid(in, path, &q->grid);
+    if (!in->status && ht_grid_is_float16(&q->grid))
+        BAD(in, path, "grid %s is for weights only", q->grid.name);
     const double scale = get_number(in, path, "scale");
     q->zero_point = (int32_t)get_integer(in, path, "zero_point", -255, 255);
     q->lo = (int)get_integer(in, path, "lo", -255, 255);
@@ -170,7 +192,9 @@ static void get_activation(struct input *in, const char *path, struct ht_qactiva
 
 static void get_input(struct input *in, struct ht_qinput *q)
 {
-    get_activation(in, "/input", &q->quant);
+    q->kind = in->version > 1 ? get_kind(in, "/input") : HT_QOUTPUT_CODES;
+    if (q->kind != HT_QOUTPUT_REAL)
+        get_activation(in, "/input", &q->quant);
     q->features = (size_t)get_integer(in, "/input", "features", 1, HT_QMODEL_MAX_WIDTH);
     q->pixel_range = (int)get_integer(in, "/input", "pixel_range", -1, 255);
     q->image_rows = (size_t)get_integer(in, "/input", "image_rows", 0, HT_QMODEL_MAX_WIDTH);
@@ -213,10 +237,25 @@ static void check_description(struct input *in, const char *group, const struct 
     else if (strcmp(order, "lsb") != 0)
         BAD(in, path, "order of bits is not lsb");
     const int n = ht_file_level_table(g, level);
+    if (n == 0)
+        return;
     int32_t *stored = get_vector(in, ht_file_path(path, group, "level"), HT_I32, (size_t)n);
     if (stored && memcmp(stored, level, (size_t)n * sizeof *level) != 0)
         BAD(in, path, "not the levels of grid %s with %d bits", g->name, g->bits);
     ht_free(stored);
+}
+
+/* Since version 2. */
+static void get_groups(struct input *in, const char *group, struct ht_qlayer *l)
+{
+    char path[HT_FILE_PATH];
+    if (in->status || ht_container_version(in->reader) < 2)
+        return;
+    l->weights.group = (size_t)get_integer(in, ht_file_path(path, group, "weight"), "group", 0,
+                                           HT_QMODEL_MAX_WIDTH);
+    if (l->weights.group)
+        l->weights.group_scale = get_vector(in, ht_file_path(path, group, "group_scale"), HT_U8,
+                                            l->out * ht_qlayer_groups(l));
 }
 
 static void get_weights(struct input *in, const char *group, struct ht_qlayer *l)
@@ -231,6 +270,7 @@ static void get_weights(struct input *in, const char *group, struct ht_qlayer *l
         get_levels(in, ht_file_path(levels, group, "level"), &w->grid);
     w->packed = get_vector(in, path, HT_U8, ht_packed_size(l->out * l->in, w->grid.bits));
     check_description(in, group, l);
+    get_groups(in, group, l);
     w->channels = per_tensor ? 1 : l->out;
     w->scale = get_vector(in, ht_file_path(path, group, "scale"), HT_F32, w->channels);
     w->zero_point =
@@ -252,7 +292,20 @@ static void get_table(struct input *in, const char *path, struct ht_qlayer *l)
     get_activation(in, path, &l->table_quant);
 }
 
-static void get_layer(struct input *in, const char *group, struct ht_qlayer *l)
+static float get_slope(struct input *in, const char *path)
+{
+    const double slope = in->version > 1 ? get_number(in, path, "slope") : 0;
+    if (in->status)
+        return 0;
+    if (!(fabs(slope) <= 1e9) || (double)(float)slope != slope) {
+        BAD(in, path, "slope %g is not a float32 within +-1e9", slope);
+        return 0;
+    }
+    return (float)slope;
+}
+
+static void get_layer(struct input *in, const char *group, struct ht_qlayer *l,
+                      enum ht_qoutput_kind input_kind)
 {
     char path[HT_FILE_PATH];
     l->in = (size_t)get_integer(in, group, "inputs", 1, HT_QMODEL_MAX_WIDTH);
@@ -260,14 +313,17 @@ static void get_layer(struct input *in, const char *group, struct ht_qlayer *l)
     if (!in->status && l->out > INT32_MAX / l->in)
         BAD(in, group, "%zu x %zu weights are too many", l->out, l->in);
     get_weights(in, group, l);
-    l->bias = get_vector(in, ht_file_path(path, group, "bias"), HT_I32, l->out);
+    if (input_kind == HT_QOUTPUT_CODES)
+        l->bias = get_vector(in, ht_file_path(path, group, "bias"), HT_I32, l->out);
+    else
+        l->real_bias = get_vector(in, ht_file_path(path, group, "real_bias"), HT_F32, l->out);
     ht_file_path(path, group, "output");
-    const bool real = get_choice(in, path, "kind", HT_FILE_CODES, HT_FILE_REAL);
-    l->output = real ? HT_QOUTPUT_REAL : HT_QOUTPUT_CODES;
+    l->output = get_kind(in, path);
     get_text(in, path, "activation", l->activation, sizeof l->activation);
-    if (!real)
+    l->slope = get_slope(in, path);
+    if (l->output != HT_QOUTPUT_REAL)
         get_activation(in, path, &l->quant);
-    l->has_table = !real && exists(in, ht_file_path(path, group, "table"));
+    l->has_table = l->output == HT_QOUTPUT_CODES && exists(in, ht_file_path(path, group, "table"));
     if (l->has_table && !in->status)
         get_table(in, path, l);
 }
@@ -316,7 +372,7 @@ static void get_layers(struct input *in, struct ht_qmodel *m)
     }
     for (size_t i = 0; i < m->n_layers && !in->status; i++) {
         snprintf(group, sizeof group, HT_FILE_LAYER, i, m->layers[i].name);
-        get_layer(in, group, &m->layers[i]);
+        get_layer(in, group, &m->layers[i], ht_qlayer_input_kind(m, i));
     }
     if (!in->status)
         m->outputs = m->layers[m->n_layers - 1].out;
@@ -389,6 +445,7 @@ enum ht_status ht_qmodel_load(struct ht_qmodel **ret, const char *path, struct h
         ht_container_open(&in.reader, path, HT_FILE_KIND, HT_QMODEL_VERSION, err);
     if (status)
         return status;
+    in.version = ht_container_version(in.reader);
     get_text(&in, "/", "format", format, sizeof format);
     if (!in.status && strcmp(format, HT_FILE_FORMAT) != 0)
         BAD(&in, "/", "format is not '%s'", HT_FILE_FORMAT);

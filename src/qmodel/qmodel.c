@@ -14,6 +14,70 @@ const struct ht_qactivation *ht_qlayer_input_quant(const struct ht_qmodel *m, si
     return layer == 0 ? &m->input.quant : ht_qlayer_output_quant(&m->layers[layer - 1]);
 }
 
+size_t ht_qlayer_groups(const struct ht_qlayer *layer)
+{
+    const size_t group = layer->weights.group;
+    return group ? layer->in / group + (layer->in % group != 0) : 0;
+}
+
+int ht_qlayer_weight(const struct ht_qlayer *layer, size_t output, size_t input)
+{
+    const struct ht_qweights *w = &layer->weights;
+    const size_t i = output * layer->in + input;
+    const int level = ht_grid_level(&w->grid, ht_unpack_code(w->packed, i, w->grid.bits));
+    if (!w->group)
+        return level;
+    return level * w->group_scale[output * ht_qlayer_groups(layer) + input / w->group];
+}
+
+size_t ht_qlayer_weight_bytes(const struct ht_qlayer *layer)
+{
+    return ht_packed_size(layer->out * layer->in, layer->weights.grid.bits) +
+           layer->out * ht_qlayer_groups(layer);
+}
+
+enum ht_qoutput_kind ht_qlayer_input_kind(const struct ht_qmodel *m, size_t layer)
+{
+    return layer == 0 ? m->input.kind : m->layers[layer - 1].output;
+}
+
+bool ht_qlayer_is_real(const struct ht_qmodel *m, size_t layer)
+{
+    return ht_qlayer_input_kind(m, layer) != HT_QOUTPUT_CODES ||
+           m->layers[layer].output != HT_QOUTPUT_CODES;
+}
+
+static const char *layer_mode(const struct ht_qmodel *m, size_t layer)
+{
+    static const char *const names[] = {[HT_QOUTPUT_CODES] = "integer",
+                                        [HT_QOUTPUT_REAL] = "weight-only",
+                                        [HT_QOUTPUT_DYNAMIC] = "dynamic"};
+    if (ht_grid_is_float16(&m->layers[layer].weights.grid))
+        return "float16";
+    return names[ht_qlayer_input_kind(m, layer)];
+}
+
+const char *ht_qmodel_mode(const struct ht_qmodel *m)
+{
+    const char *mode = layer_mode(m, 0);
+    for (size_t i = 1; i < m->n_layers; i++)
+        if (layer_mode(m, i) != mode)
+            return "mixed";
+    return mode;
+}
+
+enum ht_status ht_qmodel_require_integer(const struct ht_qmodel *m, const char *format,
+                                         struct ht_error *err)
+{
+    const char *mode = ht_qmodel_mode(m);
+    if (strcmp(mode, "integer") == 0)
+        return HT_OK;
+    return ht_fail(err, HT_ERR_CONFIG,
+                   "%s cannot hold a model of mode %s: only integer ones, whose activations have "
+                   "scales that are known",
+                   format, mode);
+}
+
 struct ht_qmodel *ht_qmodel_create(size_t n_layers)
 {
     struct ht_qmodel *m = ht_calloc(1, sizeof *m);
@@ -37,8 +101,10 @@ void ht_qmodel_destroy(struct ht_qmodel *m)
         ht_free(l->weights.packed);
         ht_free(l->weights.scale);
         ht_free(l->weights.zero_point);
+        ht_free(l->weights.group_scale);
         ht_free(l->bias);
         ht_free(l->multiplier);
+        ht_free(l->real_bias);
     }
     ht_free(m->layers);
     ht_free(m->input.mean);
@@ -55,6 +121,8 @@ enum ht_status ht_qmodel_derive(struct ht_qmodel *m, struct ht_error *err)
     for (size_t i = 0; i < m->n_layers; i++) {
         struct ht_qlayer *l = &m->layers[i];
         const float input_scale = ht_qlayer_input_quant(m, i)->scale;
+        if (ht_qlayer_input_kind(m, i) != HT_QOUTPUT_CODES)
+            continue;
         if (!l->multiplier)
             l->multiplier = ht_calloc(l->out, sizeof *l->multiplier);
         if (!l->multiplier)
@@ -100,18 +168,22 @@ size_t ht_qmodel_class(const struct ht_qmodel *m, const float *y)
     return best;
 }
 
+size_t ht_qlayer_bytes(const struct ht_qlayer *l)
+{
+    size_t bytes = ht_qlayer_weight_bytes(l);
+    bytes += l->weights.channels * sizeof(float) + l->out * sizeof(int32_t);
+    if (l->weights.zero_point)
+        bytes += l->weights.channels * sizeof(int32_t);
+    if (l->weights.grid.learned)
+        bytes += (size_t)1 << l->weights.grid.bits;
+    return bytes;
+}
+
 size_t ht_qmodel_bytes(const struct ht_qmodel *m)
 {
     size_t bytes = 0;
-    for (size_t i = 0; i < m->n_layers; i++) {
-        const struct ht_qlayer *l = &m->layers[i];
-        bytes += ht_packed_size(l->out * l->in, l->weights.grid.bits);
-        bytes += l->weights.channels * sizeof(float) + l->out * sizeof(int32_t);
-        if (l->weights.zero_point)
-            bytes += l->weights.channels * sizeof(int32_t);
-        if (l->weights.grid.learned)
-            bytes += (size_t)1 << l->weights.grid.bits;
-    }
+    for (size_t i = 0; i < m->n_layers; i++)
+        bytes += ht_qlayer_bytes(&m->layers[i]);
     return bytes;
 }
 

@@ -10,7 +10,9 @@
 #include "base/error.h"
 #include "quant/grid.h"
 
-#define HT_QMODEL_VERSION 1u
+/* Of files: 1 for models whose layers all take levels of a scale that is known, and have no groups,
+ * else 2. */
+#define HT_QMODEL_VERSION 2u
 
 /* Limits of a model, checked before anything is allocated for it. */
 #define HT_QMODEL_MAX_LAYERS  999
@@ -29,9 +31,18 @@ struct ht_qactivation {
     bool is_signed; /* grid.lo < 0: levels are kept as int8, else as uint8 */
 };
 
+/* What is passed on to the next layer. */
+enum ht_qoutput_kind {
+    HT_QOUTPUT_CODES,  /* levels of `quant` */
+    HT_QOUTPUT_REAL,   /* float32; the last layer's outputs, too */
+    HT_QOUTPUT_DYNAMIC /* levels of `quant`'s grid, with a scale and a zero point for each row,
+                          found from the row (quant/dynamic.h); those of `quant` are 1 and 0 */
+};
+
 struct ht_qinput {
     size_t features;
-    struct ht_qactivation quant;
+    enum ht_qoutput_kind kind;
+    struct ht_qactivation quant; /* nothing when real */
     /* Raw user values to x: x = (raw - mean) / std; NULL = identity. [features], owned */
     float *mean, *std;
     /* 0: raw values are floats. 255: bytes, x = byte / 255. -1: bytes, x = byte / 127.5 - 1. */
@@ -40,29 +51,34 @@ struct ht_qinput {
 };
 
 struct ht_qweights {
-    struct ht_grid grid;
+    struct ht_grid grid; /* or float16: real inputs only */
     uint8_t *packed;     /* codes of [out, in], dense, least significant bits first, rows not
                             padded, tail bits zero; ceil(out * in * bits / 8) bytes, owned */
     float *scale;        /* [channels], already times the BN gain; owned */
     int32_t *zero_point; /* [channels] (affine), or NULL = 0; owned */
     size_t channels;     /* out (per channel), or 1 */
+    /* Weights with a second scale for each `group` inputs of a row: a weight's level is
+     * level[code] * group_scale, within +-127. */
+    size_t group;         /* 0: none */
+    uint8_t *group_scale; /* [out, ht_qlayer_groups], or NULL; owned */
 };
 
-enum ht_qoutput_kind {
-    HT_QOUTPUT_CODES, /* levels of `quant` */
-    HT_QOUTPUT_REAL   /* float32: fl32(acc) * fl32(s_a * s_w): the last layer */
-};
-
-/* One dense layer with everything folded into it. Its input is the previous layer's levels. */
+/* One dense layer with everything folded into it. Its input is what the layer before gives. From
+ * levels it goes through sums in int32 to levels or real values; from dynamic and real inputs to
+ * real values (docs/numerics.md, 11), which `output` may turn into levels. */
 struct ht_qlayer {
     char name[64];
     size_t in, out;
     struct ht_qweights weights;
-    int32_t *bias;     /* [out] in units of s_a * s_w[n]; owned */
-    float *multiplier; /* [out]: fl32(fl32(s_a*s_w)/s_y) for codes, fl32(s_a*s_w) for real; owned */
+    /* Input of codes, else NULL. [out] in units of s_a * s_w[n]; and fl32(fl32(s_a*s_w)/s_y) for
+     * outputs of codes, else fl32(s_a*s_w). Owned */
+    int32_t *bias;
+    float *multiplier;
+    float *real_bias; /* [out], of other inputs, else NULL; owned */
     enum ht_qoutput_kind output;
-    struct ht_qactivation quant; /* CODES: what requantization aims at */
-    char activation[16];         /* none relu relu6, or the name of the table's function */
+    struct ht_qactivation quant; /* CODES: what requantization aims at. DYNAMIC: see there */
+    char activation[16];         /* none relu relu6; those of tables with one, or of real values */
+    float slope;                 /* leaky_relu of real values; else 0 */
     /* Activation by table (tanh, sigmoid, gelu, leaky_relu): level of `quant` -> level of
      * `table_quant`. table[level - quant.grid.lo]. */
     bool has_table;
@@ -90,8 +106,32 @@ struct ht_qmodel {
 /* What the levels of the model's output (or a layer's) look like after its table, if any. */
 const struct ht_qactivation *ht_qlayer_output_quant(const struct ht_qlayer *layer);
 
+/* Groups of a row of weights; 0 without. */
+size_t ht_qlayer_groups(const struct ht_qlayer *layer);
+
+/* The level of a weight, with the scale of its group in it. */
+int ht_qlayer_weight(const struct ht_qlayer *layer, size_t output, size_t input);
+
+/* Bytes of the layer's codes and group scales. */
+size_t ht_qlayer_weight_bytes(const struct ht_qlayer *layer);
+
 /* What the layer's input levels look like: the model's input, or the layer before. */
 const struct ht_qactivation *ht_qlayer_input_quant(const struct ht_qmodel *m, size_t layer);
+
+/* What the layer takes. */
+enum ht_qoutput_kind ht_qlayer_input_kind(const struct ht_qmodel *m, size_t layer);
+
+/* Is the activation computed of real values, not a clamp or a table of levels? */
+bool ht_qlayer_is_real(const struct ht_qmodel *m, size_t layer);
+
+/* "integer", "dynamic", "weight-only", "float16", or "mixed" for layers of several kinds; static.
+ */
+const char *ht_qmodel_mode(const struct ht_qmodel *m);
+
+/* For exports to formats that know layers from levels to levels only: HT_ERR_CONFIG names the mode
+ * that `format` cannot express. */
+enum ht_status ht_qmodel_require_integer(const struct ht_qmodel *m, const char *format,
+                                         struct ht_error *err);
 
 struct ht_qmodel *ht_qmodel_create(size_t n_layers); /* zeroed; NULL when out of memory */
 void ht_qmodel_destroy(struct ht_qmodel *m);
@@ -108,13 +148,15 @@ void ht_qmodel_transform_input(const struct ht_qmodel *m, const float *raw, size
 size_t ht_qmodel_class(const struct ht_qmodel *m, const float *y);
 
 /* Everything a loaded or lowered model must hold: shapes chain, grids and widths known, codes
- * valid, pad bits zero, scales finite, normal and > 0, zero points in range, multipliers equal to
+ * valid, pad bits zero, scales finite, normal and > 0, zero points and group scales in range,
+ * multipliers equal to
  * what their scales give, tables in range, and the accumulator bound
  * K * max|a - z_a| * max|w - z_w| + |bias| < 2^31 (also of the raw products). HT_ERR_MODEL names
  * the layer. */
 enum ht_status ht_qmodel_check(const struct ht_qmodel *m, struct ht_error *err);
 
-/* The exact worst case of |acc| of a layer, over all its neurons and all inputs in range. */
+/* The exact worst case of |acc| of a layer, over all its neurons and all inputs in range; 0 when it
+ * has none, its input being real. */
 int64_t ht_qlayer_worst_accumulator(const struct ht_qmodel *m, size_t layer);
 
 /* HDF5 container of kind "model" (docs/file-format.md). Saves are byte-identical for equal models.
@@ -124,6 +166,7 @@ enum ht_status ht_qmodel_load(struct ht_qmodel **ret, const char *path, struct h
 
 /* Bytes of weights, biases and scales as stored, and of the same network in float32. */
 size_t ht_qmodel_bytes(const struct ht_qmodel *m);
+size_t ht_qlayer_bytes(const struct ht_qlayer *layer); /* of one layer */
 size_t ht_qmodel_float_bytes(const struct ht_qmodel *m);
 
 /* Packing of codes: element i of `bits` wide codes. */

@@ -28,9 +28,12 @@ static void put_activation(struct ht_container_writer *w, const char *path,
                            q->rounding == HT_ROUND_FLOOR ? HT_FILE_FLOOR : HT_FILE_NEAREST_EVEN);
 }
 
-static void put_input(struct ht_container_writer *w, const struct ht_qinput *in)
+static void put_input(struct ht_container_writer *w, const struct ht_qinput *in, uint32_t version)
 {
-    put_activation(w, "/input", &in->quant);
+    if (version > 1)
+        ht_container_attr_text(w, "/input", "kind", ht_file_kinds[in->kind]);
+    if (in->kind != HT_QOUTPUT_REAL)
+        put_activation(w, "/input", &in->quant);
     ht_container_attr_i64(w, "/input", "features", (int64_t)in->features);
     ht_container_attr_i64(w, "/input", "pixel_range", in->pixel_range);
     ht_container_attr_i64(w, "/input", "image_rows", (int64_t)in->image_rows);
@@ -39,7 +42,8 @@ static void put_input(struct ht_container_writer *w, const struct ht_qinput *in)
     put_vector(w, "/input/std", HT_F32, in->std, in->features);
 }
 
-static void put_weights(struct ht_container_writer *w, const char *group, const struct ht_qlayer *l)
+static void put_weights(struct ht_container_writer *w, const char *group, const struct ht_qlayer *l,
+                        uint32_t version)
 {
     const struct ht_qweights *q = &l->weights;
     char path[HT_FILE_PATH], shape[48];
@@ -54,24 +58,32 @@ static void put_weights(struct ht_container_writer *w, const char *group, const 
     ht_container_attr_text(w, path, "shape", shape);
     ht_container_attr_i64(w, path, "axis", q->channels == l->out ? 0 : -1);
     ht_container_attr_text(w, path, "order", "lsb");
-    put_vector(w, ht_file_path(path, group, "level"), HT_I32, level, (size_t)n_codes);
+    if (version > 1)
+        ht_container_attr_i64(w, path, "group", (int64_t)q->group);
+    if (n_codes > 0)
+        put_vector(w, ht_file_path(path, group, "level"), HT_I32, level, (size_t)n_codes);
     put_vector(w, ht_file_path(path, group, "scale"), HT_F32, q->scale, q->channels);
     put_vector(w, ht_file_path(path, group, "zero_point"), HT_I32, q->zero_point, q->channels);
+    put_vector(w, ht_file_path(path, group, "group_scale"), HT_U8, q->group_scale,
+               l->out * ht_qlayer_groups(l));
 }
 
-static void put_layer(struct ht_container_writer *w, const struct ht_qlayer *l, size_t index)
+static void put_layer(struct ht_container_writer *w, const struct ht_qlayer *l, size_t index,
+                      uint32_t version)
 {
     char group[HT_FILE_GROUP], path[HT_FILE_PATH];
     snprintf(group, sizeof group, HT_FILE_LAYER, index, l->name);
     ht_container_attr_i64(w, group, "inputs", (int64_t)l->in);
     ht_container_attr_i64(w, group, "outputs", (int64_t)l->out);
-    put_weights(w, group, l);
+    put_weights(w, group, l, version);
     put_vector(w, ht_file_path(path, group, "bias"), HT_I32, l->bias, l->out);
+    put_vector(w, ht_file_path(path, group, "real_bias"), HT_F32, l->real_bias, l->out);
     ht_file_path(path, group, "output");
-    ht_container_attr_text(w, path, "kind",
-                           l->output == HT_QOUTPUT_REAL ? HT_FILE_REAL : HT_FILE_CODES);
+    ht_container_attr_text(w, path, "kind", ht_file_kinds[l->output]);
     ht_container_attr_text(w, path, "activation", l->activation);
-    if (l->output == HT_QOUTPUT_CODES)
+    if (version > 1)
+        ht_container_attr_f64(w, path, "slope", (double)l->slope);
+    if (l->output != HT_QOUTPUT_REAL)
         put_activation(w, path, &l->quant);
     if (l->has_table) {
         int32_t table[256];
@@ -99,10 +111,21 @@ static void put_texts(struct ht_container_writer *w, const struct ht_qmodel *m)
         ht_container_put_text(w, "/experiment", m->experiment);
 }
 
+/* The oldest version that has what this model needs: readers of version 1 know no groups and no
+ * modes. */
+static uint32_t version_of(const struct ht_qmodel *m)
+{
+    for (size_t i = 0; i < m->n_layers; i++)
+        if (m->layers[i].weights.group)
+            return HT_QMODEL_VERSION;
+    return strcmp(ht_qmodel_mode(m), "integer") == 0 ? 1 : HT_QMODEL_VERSION;
+}
+
 enum ht_status ht_qmodel_save(const struct ht_qmodel *m, const char *path, struct ht_error *err)
 {
     struct ht_container_writer *w;
     struct ht_text classes = {0};
+    const uint32_t version = version_of(m);
     enum ht_status status = ht_qmodel_check(m, err);
     if (status)
         return status;
@@ -120,15 +143,15 @@ enum ht_status ht_qmodel_save(const struct ht_qmodel *m, const char *path, struc
         status = ht_fail_memory(err);
         goto done;
     }
-    status = ht_container_create(&w, HT_FILE_KIND, HT_QMODEL_VERSION, err);
+    status = ht_container_create(&w, HT_FILE_KIND, version, err);
     if (status)
         goto done;
     put_texts(w, m);
     if (m->n_classes)
         ht_container_put_text(w, "/classes", ht_text_str(&classes));
-    put_input(w, &m->input);
+    put_input(w, &m->input, version);
     for (size_t i = 0; i < m->n_layers; i++)
-        put_layer(w, &m->layers[i], i);
+        put_layer(w, &m->layers[i], i, version);
     put_vector(w, "/target/mean", HT_F32, m->target_mean, m->outputs);
     put_vector(w, "/target/std", HT_F32, m->target_std, m->outputs);
     status = ht_container_finish(w, path, err);

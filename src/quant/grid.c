@@ -127,6 +127,10 @@ bool ht_grid_set_levels(struct ht_grid *g, const int *level, int n)
 enum ht_status ht_grid_init(struct ht_grid *ret, const char *name, int bits, struct ht_error *err)
 {
     size_t i = 0;
+    if (bits == 16 && strcmp(name, HT_GRID_FLOAT16) == 0) {
+        *ret = (struct ht_grid){.name = HT_GRID_FLOAT16, .bits = 16, .step = 1, .n_levels = 1};
+        return HT_OK;
+    }
     while (i < N_GRIDS && strcmp(names[i], name) != 0)
         i++;
     if (i == N_GRIDS)
@@ -204,4 +208,12 @@ bool ht_grid_has_level(const struct ht_grid *g, int level)
     if (g->step == 0)
         return g->level[ht_grid_code(g, level)] == level;
     return level >= g->lo && level <= g->hi && (level - g->lo) % g->step == 0;
+}
+
+int ht_grid_max_group_scale(const struct ht_grid *g)
+{
+    const int most = g->hi > -g->lo ? g->hi : -g->lo;
+    if (g->has_zero_point)
+        return 0;
+    return most > 0 ? 127 / most : 127; /* a codebook may have nothing but 0 */
 }

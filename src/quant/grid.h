@@ -16,7 +16,7 @@ enum ht_rounding { HT_ROUND_NEAREST_EVEN, HT_ROUND_FLOOR };
 
 struct ht_grid {
     char name[HT_GRID_NAME]; /* of ht_grid_names */
-    int bits;                /* 1..8, of a stored code */
+    int bits;                /* 1..8, of a stored code; 16: ht_grid_is_float16 */
     int lo, hi;              /* smallest and largest level */
     int step;                /* distance of neighbouring levels: 1, or 2 for binary and zero_free;
                                 0: levels are a table, of weights only */
@@ -44,13 +44,24 @@ unsigned ht_grid_code(const struct ht_grid *g, int level);
 bool ht_grid_code_valid(const struct ht_grid *g, unsigned code);
 bool ht_grid_has_level(const struct ht_grid *g, int level);
 
+/* The largest whole number that times any level is within +-127; 0 for grids with zero points. */
+int ht_grid_max_group_scale(const struct ht_grid *g);
+
 /* Are levels kept as int8, not uint8? All tables are, whatever their levels. */
 static inline bool ht_grid_is_signed(const struct ht_grid *g)
 {
     return g->lo < 0 || g->step == 0;
 }
 
-/* Names of all grids; static. */
+/* No grid of levels: IEEE half precision numbers, of weights only (quant/half.h). A stored code is
+ * the number's bits. */
+#define HT_GRID_FLOAT16 "float16"
+static inline bool ht_grid_is_float16(const struct ht_grid *g)
+{
+    return g->bits == 16;
+}
+
+/* Names of all grids, without HT_GRID_FLOAT16; static. */
 const char *const *ht_grid_names(size_t *n);
 
 #endif

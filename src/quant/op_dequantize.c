@@ -18,10 +18,12 @@ static enum ht_status infer(struct ht_node *n, struct ht_error *err)
 
 static void forward(struct ht_node *n, const struct ht_run *run)
 {
-    const size_t n_scale = n->in[0]->n_scale, length = n->rows * n->cols / n_scale;
-    for (size_t c = 0; c < n_scale; c++)
-        for (size_t i = c * length; i < (c + 1) * length; i++)
-            n->value[i] = n->in[0]->value[i] * n->in[0]->scale[c];
+    const struct ht_node *x = n->in[0];
+    for (size_t row = 0; row < n->rows; row++) {
+        const ht_real scale = x->scale[x->n_scale == 1 ? 0 : row];
+        for (size_t i = row * n->cols; i < (row + 1) * n->cols; i++)
+            n->value[i] = x->value[i] * scale;
+    }
 }
 
 /* Gradients of quantized tensors are those of their real values. */

@@ -4,6 +4,7 @@
 
 #include "autograd/op.h"
 #include "kernels/kernels.h"
+#include "quant/group.h"
 #include "quant/tables.h"
 
 #define PART_ROWS ((size_t)32) /* that a thread takes at a time */
@@ -48,19 +49,22 @@ static enum ht_status infer(struct ht_node *n, struct ht_error *err)
     enum ht_status status = ht_infer_like_input(n, err);
     if (status != HT_OK)
         return status;
-    HT_OP_REQUIRE(n, err, q->channels == 1 || q->channels == n->rows,
-                  "one scale per tensor or per row");
-    n->n_scale = q->channels;
+    HT_OP_REQUIRE(n, err, q->channels == 1 || q->channels == n->rows * q->groups,
+                  "one scale per tensor, row, or group of a row");
+    HT_OP_REQUIRE(n, err, q->group == 0 || (n->cols + q->group - 1) / q->group == q->groups,
+                  "groups of other rows");
+    n->n_scale = q->channels / q->groups;
     n->signed_levels = ht_grid_is_signed(&q->grid);
     n->scratch_back_size = 2 * n->cols; /* u of a row, and q where it is bytes */
     n->residual_size = n->rows * n->cols * (q->grid.learned ? 2 : 1);
     return HT_OK;
 }
 
-/* Rows that share a scale, as one run of elements: row by row, or the whole tensor. */
-static size_t run_length(const struct ht_node *n, const struct ht_quantizer *q)
+/* Rows that share a scale, as one run of elements: row by row, or the whole tensor. With groups a
+ * row, whose parts have their scales. */
+static size_t run_length(const struct ht_node *n)
 {
-    return q->channels == 1 ? n->rows * n->cols : n->cols;
+    return n->n_scale == 1 ? n->rows * n->cols : n->cols;
 }
 
 static ht_real unit(const struct ht_quantizer *q, const struct ht_estimate *e, ht_real x)
@@ -86,30 +90,52 @@ static ht_real centroid_of(const struct ht_node *n, const struct ht_quantizer *q
     return q->centroid[q->centroid_of[(int)levels_kept(n)[i] + 128]] / q->effective[c];
 }
 
+static void surrogate_part(struct ht_node *n, size_t run, const struct ht_row_part *p)
+{
+    const struct ht_quantizer *q = quantizer_of(n);
+    const struct ht_estimate e = ht_quantizer_surrogate_estimate(q, p->channel);
+    const size_t first = run * run_length(n) + p->at;
+    for (size_t i = first; i < first + p->n; i++) {
+        n->value[i] =
+            ht_quantizer_surrogate(q, &e, unit(q, &e, n->in[0]->value[i]), n->residual[i]) +
+            centroid_of(n, q, p->channel, i);
+        if (q->group)
+            n->value[i] *= e.scale / q->unit[run];
+    }
+}
+
 static void surrogate(struct ht_node *n, const struct ht_quantizer *q)
 {
-    size_t length = run_length(n, q);
-    for (size_t c = 0; c < q->channels; c++) {
-        const struct ht_estimate e = ht_quantizer_surrogate_estimate(q, c);
-        for (size_t i = c * length; i < (c + 1) * length; i++)
-            n->value[i] =
-                ht_quantizer_surrogate(q, &e, unit(q, &e, n->in[0]->value[i]), n->residual[i]) +
-                centroid_of(n, q, c, i);
-        n->scale[c] = q->effective[c];
+    for (size_t run = 0; run < n->n_scale; run++) {
+        for (size_t g = 0; g < q->groups; g++) {
+            const struct ht_row_part p = ht_quantizer_part(q, run, g, run_length(n));
+            surrogate_part(n, run, &p);
+        }
+        n->scale[run] = q->unit[run];
+    }
+}
+
+static void keep_residual_part(struct ht_node *n, size_t run, const struct ht_row_part *p)
+{
+    const struct ht_quantizer *q = quantizer_of(n);
+    const struct ht_estimate e = ht_quantizer_estimate(q, p->channel);
+    const size_t first = run * run_length(n) + p->at;
+    for (size_t i = first; i < first + p->n; i++) {
+        const ht_real code = q->group ? n->value[i] / q->group_scale[p->channel] : n->value[i];
+        ht_quantizer_keep_residual(q, &e, unit(q, &e, n->in[0]->value[i]),
+                                   code - centroid_of(n, q, p->channel, i), &n->residual[i]);
     }
 }
 
 static void keep_residual(struct ht_node *n, const struct ht_quantizer *q)
 {
-    size_t length = run_length(n, q);
     if (q->centroid)
         memcpy(levels_kept(n), n->value, n->rows * n->cols * sizeof *n->value);
-    for (size_t c = 0; c < q->channels; c++) {
-        const struct ht_estimate e = ht_quantizer_estimate(q, c);
-        for (size_t i = c * length; i < (c + 1) * length; i++)
-            ht_quantizer_keep_residual(q, &e, unit(q, &e, n->in[0]->value[i]),
-                                       n->value[i] - centroid_of(n, q, c, i), &n->residual[i]);
-    }
+    for (size_t run = 0; run < n->n_scale; run++)
+        for (size_t g = 0; g < q->groups; g++) {
+            const struct ht_row_part p = ht_quantizer_part(q, run, g, run_length(n));
+            keep_residual_part(n, run, &p);
+        }
 }
 
 struct job {
@@ -121,14 +147,14 @@ struct job {
 
 #define BLOCK ((size_t)256)
 
-/* A row to bytes where the kernels cannot do it. */
-static void quantize_by_blocks(const struct job *j, size_t channel, size_t at)
+/* n weights to bytes where the kernels cannot do it. */
+static void quantize_by_blocks(const struct job *j, size_t channel, size_t at, size_t length)
 {
     ht_real level[BLOCK];
     uint8_t *bytes = ht_node_levels(j->n);
     const int zero_point = (int)j->q->zero_point[channel];
-    for (size_t done = 0; done < j->n->cols; done += BLOCK) {
-        const size_t n = j->n->cols - done < BLOCK ? j->n->cols - done : BLOCK;
+    for (size_t done = 0; done < length; done += BLOCK) {
+        const size_t n = length - done < BLOCK ? length - done : BLOCK;
         const struct ht_place_in_run place = {j->run, at + done};
         ht_quantizer_levels(j->q, channel, place, j->n->in[0]->value + at + done, n, level);
         for (size_t i = 0; i < n; i++)
@@ -136,30 +162,48 @@ static void quantize_by_blocks(const struct job *j, size_t channel, size_t at)
     }
 }
 
+static void quantize_part(const struct job *j, size_t c, size_t at, size_t length)
+{
+    const struct ht_node *n = j->n;
+    const struct ht_quantizer *q = j->q;
+    uint8_t *levels = (uint8_t *)ht_node_levels(n) + at;
+    const ht_real *x = n->in[0]->value + at;
+    if (!ht_quantizer_is_plain(q, j->run)) {
+        quantize_by_blocks(j, c, at, length);
+    } else if (q->grid.step == 0) {
+        const struct ht_rounder table = ht_quantizer_rounder(q, c);
+        ht_quantize_row_to_bytes(&table, x, q->effective[c], length, (int8_t *)levels);
+    } else {
+        const struct ht_kernel_quantizer kernel = ht_quantizer_for_kernels(q, c);
+        n->kernels->quantize((const float *)(const void *)x, length, (float)q->effective[c],
+                             &kernel, levels);
+    }
+    if (q->group)
+        ht_group_multiply_bytes(q, c, length, (int8_t *)levels);
+}
+
+static void observe_row(const struct job *j, size_t row)
+{
+    struct ht_quantizer *q = j->q;
+    for (size_t g = 0; g < q->groups; g++) {
+        const struct ht_row_part p = ht_quantizer_part(q, row, g, j->n->cols);
+        ht_quantizer_observe_channel(q, p.channel, j->n->in[0]->value + row * j->n->cols + p.at,
+                                     p.n);
+        ht_quantizer_refresh_channel(q, p.channel, HT_MODE_TRAIN);
+    }
+    if (q->group)
+        ht_group_refresh(q, row, HT_MODE_TRAIN);
+}
+
 /* To bytes. A row is measured and quantized while it is in L1. */
 static void quantize_row(const struct job *j, size_t row)
 {
-    const struct ht_node *n = j->n;
-    struct ht_quantizer *q = j->q;
-    const size_t c = q->channels == 1 ? 0 : row, at = row * n->cols;
-    uint8_t *levels = (uint8_t *)ht_node_levels(n) + at;
-    const ht_real *x = n->in[0]->value + at;
-    if (j->observes) {
-        ht_quantizer_observe_channel(q, c, x, n->cols);
-        ht_quantizer_refresh_channel(q, c, HT_MODE_TRAIN);
+    if (j->observes)
+        observe_row(j, row);
+    for (size_t g = 0; g < j->q->groups; g++) {
+        const struct ht_row_part p = ht_quantizer_part(j->q, row, g, j->n->cols);
+        quantize_part(j, p.channel, row * j->n->cols + p.at, p.n);
     }
-    if (!ht_quantizer_is_plain(q, j->run)) {
-        quantize_by_blocks(j, c, at);
-        return;
-    }
-    if (q->grid.step == 0) {
-        const struct ht_rounder table = ht_quantizer_rounder(q, c);
-        ht_quantize_row_to_bytes(&table, x, q->effective[c], n->cols, (int8_t *)levels);
-        return;
-    }
-    const struct ht_kernel_quantizer kernel = ht_quantizer_for_kernels(q, c);
-    n->kernels->quantize((const float *)(const void *)x, n->cols, (float)q->effective[c], &kernel,
-                         levels);
 }
 
 static void quantize_rows(void *user, size_t part)
@@ -208,15 +252,31 @@ static void forward_bytes(struct ht_node *n, struct ht_quantizer *q, const struc
     if (measures)
         note_measured(n, q);
     n->zero_point = (int)q->zero_point[0];
-    for (size_t c = 0; c < q->channels; c++)
-        n->scale[c] = q->effective[c];
+    for (size_t i = 0; i < n->n_scale; i++)
+        n->scale[i] = q->unit[i];
+}
+
+/* Run by run to whole numbers in floats. */
+static void forward_values(struct ht_node *n, const struct ht_quantizer *q,
+                           const struct ht_run *run)
+{
+    const size_t length = run_length(n);
+    for (size_t i = 0; i < n->n_scale; i++) {
+        for (size_t g = 0; g < q->groups; g++) {
+            const struct ht_row_part p = ht_quantizer_part(q, i, g, length);
+            const size_t at = i * length + p.at;
+            const struct ht_place_in_run place = {run, at};
+            ht_quantizer_levels(q, p.channel, place, n->in[0]->value + at, p.n, n->value + at);
+            if (q->group)
+                ht_group_multiply(q, p.channel, p.n, n->value + at);
+        }
+        n->scale[i] = q->unit[i];
+    }
 }
 
 static void forward(struct ht_node *n, const struct ht_run *run)
 {
     struct ht_quantizer *q = quantizer_of(n);
-    size_t length = run_length(n, q);
-    const ht_real *x = n->in[0]->value;
     if (run->mode == HT_MODE_SURROGATE) {
         ht_quantizer_refresh(q, run->mode);
         surrogate(n, q);
@@ -227,15 +287,11 @@ static void forward(struct ht_node *n, const struct ht_run *run)
         return;
     }
     if (observes(n, q, run)) {
-        ht_quantizer_observe(q, x, length);
+        ht_quantizer_observe(q, n->in[0]->value, run_length(n));
         note_measured(n, q);
     }
     ht_quantizer_refresh(q, run->mode);
-    for (size_t c = 0; c < q->channels; c++) {
-        const struct ht_place_in_run place = {run, c * length};
-        ht_quantizer_levels(q, c, place, x + c * length, length, n->value + c * length);
-        n->scale[c] = q->effective[c];
-    }
+    forward_values(n, q, run);
     if (n->residual)
         keep_residual(n, q);
 }
@@ -253,34 +309,41 @@ static void row_units(const struct ht_quantizer *q, const struct ht_estimate *e,
         u[j] = x[j] * inverse;
 }
 
-/* q of a row: as it is, or from bytes to the buffer. */
-static const ht_real *rounded_row(const struct ht_node *n, size_t at, ht_real *buffer)
+/* q of a part of a row: as it is, or to the buffer, from bytes or levels of a group. */
+static const ht_real *rounded_part(const struct ht_node *n, const struct ht_row_part *p, size_t at,
+                                   ht_real *buffer)
 {
-    if (!n->as_bytes)
-        return n->value + at;
-    const uint8_t *levels = (const uint8_t *)ht_node_levels(n) + at;
-    for (size_t j = 0; j < n->cols; j++) {
-        const int level = n->signed_levels ? (int)(int8_t)levels[j] : (int)levels[j];
-        buffer[j] = (ht_real)(level - n->zero_point);
+    const struct ht_quantizer *q = quantizer_of(n);
+    const ht_real *rounded = n->value + at;
+    if (n->as_bytes) {
+        const uint8_t *levels = (const uint8_t *)ht_node_levels(n) + at;
+        for (size_t j = 0; j < p->n; j++) {
+            const int level = n->signed_levels ? (int)(int8_t)levels[j] : (int)levels[j];
+            buffer[j] = (ht_real)(level - n->zero_point);
+        }
+        rounded = buffer;
     }
+    if (!q->group)
+        return rounded;
+    ht_group_divide(q, p->channel, rounded, p->n, buffer);
     return buffer;
 }
 
-/* dx of a row, with what dampening adds. */
-static void row_gradient(const struct ht_node *n, size_t channel, size_t at,
-                         const struct ht_estimate *e, const ht_real *u, const ht_real *rounded,
-                         ht_real *dx)
+/* dx of a part of a row, with what dampening adds. */
+static void part_gradient(const struct ht_node *n, const struct ht_row_part *p, size_t at,
+                          const struct ht_estimate *e, const ht_real *u, const ht_real *rounded,
+                          ht_real *dx)
 {
     const struct ht_quantizer *q = quantizer_of(n);
-    q->estimator->input(u, rounded, n->grad + at, n->cols, e, dx);
+    q->estimator->input(u, rounded, n->grad + at, p->n, e, dx);
     if (q->dampening > 0)
-        ht_quantizer_dampen(q, channel, n->in[0]->value + at, rounded, NULL, n->cols, dx);
+        ht_quantizer_dampen(q, p->channel, n->in[0]->value + at, rounded, NULL, p->n, dx);
 }
 
 size_t ht_fake_quant_sums(const struct ht_node *n)
 {
-    const struct ht_grid *g = &quantizer_of(n)->grid;
-    return g->learned ? (size_t)1 << g->bits : 1;
+    const struct ht_quantizer *q = quantizer_of(n);
+    return q->grid.learned ? (size_t)1 << q->grid.bits : q->groups;
 }
 
 /* The sums of each row, added in the order of rows: so too where rows are bytes. */
@@ -305,67 +368,85 @@ static void backward_centroids(struct ht_node *n)
     }
 }
 
-static void backward(struct ht_node *n, const struct ht_run *run)
+/* Of the gradients of learned parameters. */
+struct sums {
+    ht_real scale, offset, shape;
+};
+
+static void backward_part(struct ht_node *n, const struct ht_row_part *p, size_t at,
+                          struct sums *sums)
 {
     const struct ht_quantizer *q = quantizer_of(n);
     const struct ht_node *x = n->in[0];
-    size_t rows_per_channel = q->channels == 1 ? n->rows : 1;
-    ht_real *u = n->scratch_back, offset_sum = 0, shape_sum = 0;
-    if (q->grid.learned)
-        backward_centroids(n);
-    for (size_t c = 0; c < q->channels; c++) {
-        const struct ht_estimate e = ht_quantizer_estimate(q, c);
-        ht_real sum = 0;
-        for (size_t row = c; row < c + rows_per_channel; row++) {
-            const size_t at = row * n->cols;
-            const ht_real *rounded = rounded_row(n, at, u + n->cols);
-            row_units(q, &e, x->value + at, n->cols, u);
-            if (q->range->learned)
-                sum += q->estimator->scale(u, rounded, n->grad + at, n->cols, &e);
-            if (q->offset)
-                offset_sum += q->estimator->offset(u, n->grad + at, n->cols, &e);
-            if (q->softness)
-                shape_sum += q->estimator->shape(u, n->grad + at, n->cols, &e);
-            if (!x->needs_grad)
-                continue;
-            if (n->first_grad[0]) {
-                row_gradient(n, c, at, &e, u, rounded, x->grad + at);
-            } else {
-                row_gradient(n, c, at, &e, u, rounded, u);
-                for (size_t j = 0; j < n->cols; j++)
-                    x->grad[at + j] += u[j];
-            }
-        }
-        if (q->range->learned)
-            ht_grad_put(n, 1, c, ht_quantizer_scale_gradient(q, c, sum, n->rows, n->cols));
-    }
+    const struct ht_estimate e = ht_quantizer_estimate(q, p->channel);
+    ht_real *u = n->scratch_back;
+    const ht_real *rounded = rounded_part(n, p, at, u + n->cols);
+    row_units(q, &e, x->value + at, p->n, u);
+    if (q->range->learned)
+        sums->scale += q->estimator->scale(u, rounded, n->grad + at, p->n, &e);
     if (q->offset)
-        ht_grad_put(n, 2, 0, ht_quantizer_offset_gradient(q, offset_sum, n->cols));
+        sums->offset += q->estimator->offset(u, n->grad + at, p->n, &e);
     if (q->softness)
-        ht_grad_put(n, n->n_in - 1, 0, ht_quantizer_softness_gradient(q, shape_sum));
+        sums->shape += q->estimator->shape(u, n->grad + at, p->n, &e);
+    if (!x->needs_grad)
+        return;
+    if (n->first_grad[0]) {
+        part_gradient(n, p, at, &e, u, rounded, x->grad + at);
+        return;
+    }
+    part_gradient(n, p, at, &e, u, rounded, u);
+    for (size_t j = 0; j < p->n; j++)
+        x->grad[at + j] += u[j];
 }
 
-/* A row of weights that are bytes, in place; returns the sum for its scale. */
-static ht_real row_of_bytes(const struct ht_node *n, size_t channel, size_t row)
+static void backward(struct ht_node *n, const struct ht_run *run)
 {
     const struct ht_quantizer *q = quantizer_of(n);
-    const struct ht_estimate e = ht_quantizer_estimate(q, channel);
-    const size_t at = row * n->cols;
+    struct sums sums = {0, 0, 0};
+    if (q->grid.learned)
+        backward_centroids(n);
+    for (size_t row = 0; row < n->rows; row++)
+        for (size_t g = 0; g < q->groups; g++) {
+            const struct ht_row_part p = ht_quantizer_part(q, row, g, n->cols);
+            const bool last = q->channels > 1 || row + 1 == n->rows; /* of this scale */
+            backward_part(n, &p, row * n->cols + p.at, &sums);
+            if (!q->range->learned || !last)
+                continue;
+            ht_grad_put(n, 1, p.channel,
+                        ht_quantizer_scale_gradient(q, p.channel, sums.scale, n->rows, n->cols));
+            sums.scale = 0;
+        }
+    if (q->offset)
+        ht_grad_put(n, 2, 0, ht_quantizer_offset_gradient(q, sums.offset, n->cols));
+    if (q->softness)
+        ht_grad_put(n, n->n_in - 1, 0, ht_quantizer_softness_gradient(q, sums.shape));
+}
+
+/* A part of a row of weights that are bytes, in place; returns the sum for its scale. */
+static ht_real part_of_bytes(const struct ht_node *n, const struct ht_row_part *p, size_t at)
+{
+    const struct ht_quantizer *q = quantizer_of(n);
+    const struct ht_estimate e = ht_quantizer_estimate(q, p->channel);
+    int8_t codes[HT_GROUP_MAX];
     const int8_t *levels = (const int8_t *)ht_node_levels(n) + at;
     const ht_real *x = n->in[0]->value + at, inverse = 1 / e.scale;
     ht_real *grad = n->in[0]->grad + at, sum = 0;
+    if (q->group) {
+        ht_group_divide_bytes(q, p->channel, levels, p->n, codes);
+        levels = codes;
+    }
     if (!q->estimator->transform) {
-        sum = q->estimator->both(x, inverse, levels, n->cols, &e, grad);
+        sum = q->estimator->both(x, inverse, levels, p->n, &e, grad);
     } else {
         ht_real to[BLOCK];
-        for (size_t done = 0; done < n->cols; done += BLOCK) {
-            const size_t count = n->cols - done < BLOCK ? n->cols - done : BLOCK;
+        for (size_t done = 0; done < p->n; done += BLOCK) {
+            const size_t count = p->n - done < BLOCK ? p->n - done : BLOCK;
             q->estimator->transform(x + done, count, &e, to);
             sum += q->estimator->both(to, inverse, levels + done, count, &e, grad + done);
         }
     }
     if (q->dampening > 0)
-        ht_quantizer_dampen(q, channel, x, NULL, levels, n->cols, grad);
+        ht_quantizer_dampen(q, p->channel, x, NULL, levels, p->n, grad);
     return sum;
 }
 
@@ -381,11 +462,13 @@ void ht_fake_quant_backward_rows(struct ht_node *n, size_t first, size_t rows, h
     }
     if (!q->range->learned && q->estimator->identity && !(q->dampening > 0))
         return;
-    for (size_t row = first; row < first + rows; row++) {
-        const ht_real sum = row_of_bytes(n, q->channels == 1 ? 0 : row, row);
-        if (!q->grid.learned)
-            sums[row] = sum;
-    }
+    for (size_t row = first; row < first + rows; row++)
+        for (size_t g = 0; g < q->groups; g++) {
+            const struct ht_row_part p = ht_quantizer_part(q, row, g, n->cols);
+            const ht_real sum = part_of_bytes(n, &p, row * n->cols + p.at);
+            if (!q->grid.learned)
+                sums[row * q->groups + g] = sum;
+        }
 }
 
 void ht_fake_quant_backward_scales(struct ht_node *n, size_t first, size_t rows,
@@ -399,7 +482,8 @@ void ht_fake_quant_backward_scales(struct ht_node *n, size_t first, size_t rows,
         put_centroids(n, row, sums + row * n_sums, total);
     if (!q->range->learned || (q->channels == 1 && !all))
         return;
-    for (size_t c = first; c < (q->channels == 1 ? 1 : first + rows); c++) {
+    for (size_t c = first * q->groups; c < (q->channels == 1 ? 1 : (first + rows) * q->groups);
+         c++) {
         ht_real sum = 0;
         for (size_t row = c; row < c + rows_per_channel; row++)
             sum += sums[row];

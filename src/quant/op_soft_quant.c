@@ -33,11 +33,11 @@ static enum ht_status infer(struct ht_node *n, struct ht_error *err)
     enum ht_status status = ht_infer_like_input(n, err);
     if (status != HT_OK)
         return status;
-    HT_OP_REQUIRE(n, err, q->channels == 1 || q->channels == n->rows,
-                  "one scale per tensor or per row");
+    HT_OP_REQUIRE(n, err, q->channels == 1 || q->channels == n->rows * q->groups,
+                  "one scale per tensor, row, or group of a row");
     HT_OP_REQUIRE(n, err, q->estimator->soft && q->grid.step != 0,
                   "takes an annealed estimator on evenly spaced levels");
-    n->scratch_back_size = n->rows; /* what each adds to the gradient of a scale */
+    n->scratch_back_size = n->rows * q->groups; /* what each adds to the gradient of a scale */
     n->residual_size = q->estimator->soft->straight_through ? n->rows * n->cols : 0;
     return HT_OK;
 }
@@ -48,11 +48,6 @@ struct job {
     const struct ht_run *run;
     ht_real temperature;
 };
-
-static size_t channel_of(const struct job *j, size_t row)
-{
-    return j->q->channels == 1 ? 0 : row;
-}
 
 /* value[n] and slope[n] of x[n]. */
 static void soften(const struct job *j, const struct ht_estimate *e, const ht_real *x, size_t n,
@@ -99,21 +94,29 @@ static void forward_block(const struct job *j, size_t channel, size_t at, size_t
         y[i] *= e.scale;
 }
 
+static void forward_row(const struct job *j, size_t row)
+{
+    for (size_t g = 0; g < j->q->groups; g++) {
+        const struct ht_row_part p = ht_quantizer_part(j->q, row, g, j->n->cols);
+        const size_t at = row * j->n->cols + p.at;
+        for (size_t done = 0; done < p.n; done += BLOCK)
+            forward_block(j, p.channel, at + done, p.n - done < BLOCK ? p.n - done : BLOCK);
+    }
+}
+
 static void forward_rows(void *user, size_t part)
 {
     const struct job *j = user;
-    const size_t cols = j->n->cols, end = (part + 1) * PART_ROWS;
+    const size_t end = (part + 1) * PART_ROWS;
     for (size_t row = part * PART_ROWS; row < end && row < j->n->rows; row++)
-        for (size_t done = 0; done < cols; done += BLOCK)
-            forward_block(j, channel_of(j, row), row * cols + done,
-                          cols - done < BLOCK ? cols - done : BLOCK);
+        forward_row(j, row);
 }
 
 static void forward(struct ht_node *n, const struct ht_run *run)
 {
     struct ht_quantizer *q = quantizer_of(n);
     if (ht_quantizer_observes(q, run->mode))
-        ht_quantizer_observe(q, n->in[0]->value, n->rows * n->cols / q->channels);
+        ht_quantizer_observe(q, n->in[0]->value, n->rows * n->cols / (q->channels / q->groups));
     ht_quantizer_refresh(q, run->mode);
     struct job j = {n, q, run, q->estimator->soft->temperature(q, run)};
     ht_pool_run(run->pool, (n->rows + PART_ROWS - 1) / PART_ROWS, forward_rows, &j);
@@ -151,17 +154,24 @@ static ht_real backward_block(const struct job *j, size_t channel, size_t at, si
     return sum;
 }
 
+static void backward_row(const struct job *j, size_t row)
+{
+    for (size_t g = 0; g < j->q->groups; g++) {
+        const struct ht_row_part p = ht_quantizer_part(j->q, row, g, j->n->cols);
+        const size_t at = row * j->n->cols + p.at;
+        ht_real sum = 0;
+        for (size_t done = 0; done < p.n; done += BLOCK)
+            sum += backward_block(j, p.channel, at + done, p.n - done < BLOCK ? p.n - done : BLOCK);
+        j->n->scratch_back[row * j->q->groups + g] = sum;
+    }
+}
+
 static void backward_rows(void *user, size_t part)
 {
     const struct job *j = user;
-    const size_t cols = j->n->cols, end = (part + 1) * PART_ROWS;
-    for (size_t row = part * PART_ROWS; row < end && row < j->n->rows; row++) {
-        ht_real sum = 0;
-        for (size_t done = 0; done < cols; done += BLOCK)
-            sum += backward_block(j, channel_of(j, row), row * cols + done,
-                                  cols - done < BLOCK ? cols - done : BLOCK);
-        j->n->scratch_back[row] = sum;
-    }
+    const size_t end = (part + 1) * PART_ROWS;
+    for (size_t row = part * PART_ROWS; row < end && row < j->n->rows; row++)
+        backward_row(j, row);
 }
 
 static void backward(struct ht_node *n, const struct ht_run *run)

@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "base/vectorized.h"
 #include "quant/clip.h"
+#include "quant/group.h"
 #include "quant/tables.h"
 
 /* Of dsq's alpha, learned. */
@@ -47,10 +48,39 @@ static ht_real estimator_parameter(const struct ht_quantizer *q,
     return 0;
 }
 
+enum ht_tensor_kind ht_quantizer_spec_kind(const struct ht_quantizer_spec *spec)
+{
+    if (spec->bits == 32)
+        return HT_TENSOR_REAL;
+    return strcmp(spec->range, "dynamic") == 0 ? HT_TENSOR_DYNAMIC : HT_TENSOR_LEVELS;
+}
+
+/* A row's scale is a constant that covers the row: there is nothing to clip, learn or draw. */
+static enum ht_status check_dynamic(const struct ht_quantizer *q,
+                                    const struct ht_quantizer_spec *spec, bool of_weights,
+                                    struct ht_error *err)
+{
+    if (of_weights)
+        return ht_fail(err, HT_ERR_CONFIG, "range dynamic is for activations only");
+    if (q->grid.step != 1)
+        return ht_fail(err, HT_ERR_CONFIG, "range dynamic needs grid full, narrow or affine");
+    if ((strcmp(spec->estimator, "ste") != 0 && strcmp(spec->estimator, "clipped_ste") != 0) ||
+        q->stochastic || spec->power_of_two)
+        return ht_fail(err, HT_ERR_CONFIG,
+                       "range dynamic needs estimator ste or clipped_ste, rounding nearest_even or "
+                       "floor, and scale real");
+    return HT_OK;
+}
+
 enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantizer_spec *spec,
                                  bool of_weights, size_t rows, struct ht_error *err)
 {
     memset(q, 0, sizeof *q);
+    if (of_weights && spec->bits == 16) {
+        q->of_weights = true;
+        q->channels = q->groups = 1;
+        return ht_grid_init(&q->grid, HT_GRID_FLOAT16, 16, err);
+    }
     enum ht_status status = ht_grid_init(&q->grid, spec->grid, spec->bits, err);
     if (status != HT_OK)
         return status;
@@ -78,6 +108,8 @@ enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantiz
     if (of_weights && q->grid.lo < -127) /* docs/numerics.md, 1 */
         return ht_fail(err, HT_ERR_CONFIG, "8-bit weights are narrow, without -128");
     status = check_table(q, spec, of_weights, err);
+    if (status == HT_OK && q->range->dynamic)
+        status = check_dynamic(q, spec, of_weights, err);
     if (status != HT_OK)
         return status;
     q->power_of_two = spec->power_of_two;
@@ -93,7 +125,9 @@ enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantiz
     q->first_softness = (ht_real)spec->softness;
     q->parameter = estimator_parameter(q, spec);
     q->of_weights = of_weights;
+    q->once = of_weights && spec->once;
     q->channels = of_weights && spec->per_channel ? rows : 1;
+    q->groups = 1;
     return HT_OK;
 }
 
@@ -120,8 +154,11 @@ void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_
     const bool keeps_histogram = q->range->histogram && !q->of_weights;
     /* Those that only some quantizers have. */
     const bool ternary = strcmp(q->grid.name, "ternary") == 0;
-    q->effective_span =
-        declare(state, prefix, "effective", q->power_of_two ? 2 * q->channels : 0, 0, 1, 0);
+    const bool rounded = q->power_of_two || q->group != 0;
+    q->effective_span = declare(state, prefix, "effective", rounded ? 2 * q->channels : 0, 0, 1, 0);
+    q->unit_span = declare(state, prefix, "unit", q->group ? q->channels / q->groups : 0, 0, 1, 0);
+    q->group_scale_span =
+        declare(state, prefix, "group_scale", q->group ? q->channels : 0, 0, 1, 0);
     q->histogram_span =
         declare(state, prefix, "histogram", keeps_histogram ? HT_HISTOGRAM_SIZE : 0, 0, 0, 0);
     q->threshold_span = declare(state, prefix, "threshold", ternary ? q->channels : 0, 0, 0, 0);
@@ -132,6 +169,7 @@ void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_
         declare(state, prefix, "delta", q->delta_epochs > 0 ? 1 : 0, 0, q->first_delta, 0);
     q->softness_span = declare(params, prefix, "softness", q->estimator->shape ? 1 : 0, 0,
                                q->first_softness, MIN_SOFTNESS);
+    q->seen_span = declare(state, prefix, "seen", q->range->learned ? q->channels : 0, 0, 0, 0);
 }
 
 static ht_real *span_value(const struct ht_params *p, int span)
@@ -147,13 +185,16 @@ void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
     q->min = span_value(state, q->min_span);
     q->max = span_value(state, q->max_span);
     q->ready = span_value(state, q->ready_span);
-    q->effective = q->power_of_two ? span_value(state, q->effective_span) : q->scale;
+    q->effective = q->effective_span < 0 ? q->scale : span_value(state, q->effective_span);
+    q->unit = q->group ? span_value(state, q->unit_span) : q->effective;
+    q->group_scale = span_value(state, q->group_scale_span);
     q->threshold = span_value(state, q->threshold_span);
     q->centroid = span_value(params, q->centroid_span);
     q->offset = span_value(params, q->offset_span);
     q->softness = span_value(params, q->softness_span);
     q->delta = span_value(state, q->delta_span);
     q->histogram = span_value(state, q->histogram_span);
+    q->seen = span_value(state, q->seen_span);
 }
 
 bool ht_quantizer_has_offset(const struct ht_quantizer *q)
@@ -252,10 +293,14 @@ void ht_quantizer_round_units(const struct ht_quantizer *q, struct ht_place_in_r
                               const ht_real *u, size_t n, ht_real *level)
 {
     const struct ht_rounder r = ht_quantizer_rounder(q, 0);
+    if (q->tally)
+        ht_tally_units(q->tally, q, 0, u, n);
     if (ht_quantizer_is_plain(q, place.run))
         ht_round_row(&r, u, n, level);
     else
         ht_round_row_by_chance(&r, noise_of(q, place), u, n, level);
+    if (q->tally)
+        ht_tally_levels(q->tally, q, 0, level, n);
 }
 
 void ht_quantizer_levels(const struct ht_quantizer *q, size_t c, struct ht_place_in_run place,
@@ -267,13 +312,21 @@ void ht_quantizer_levels(const struct ht_quantizer *q, size_t c, struct ht_place
         q->estimator->transform(x, n, &e, level);
         x = level;
     }
-    if (!(q->stochastic && place.run && place.run->mode == HT_MODE_TRAIN)) {
+    const bool by_chance = q->stochastic && place.run && place.run->mode == HT_MODE_TRAIN;
+    if (!by_chance && !q->tally) {
         ht_quantize_row(&r, x, q->effective[c], n, level);
         return;
     }
     for (size_t i = 0; i < n; i++)
         level[i] = x[i] / q->effective[c];
-    ht_round_row_by_chance(&r, noise_of(q, place), level, n, level);
+    if (q->tally)
+        ht_tally_units(q->tally, q, c, level, n);
+    if (by_chance)
+        ht_round_row_by_chance(&r, noise_of(q, place), level, n, level);
+    else
+        ht_round_row(&r, level, n, level);
+    if (q->tally)
+        ht_tally_levels(q->tally, q, c, level, n);
 }
 
 /* --- what follows from scales and centroids --- */
@@ -315,12 +368,16 @@ void ht_quantizer_refresh_channel(struct ht_quantizer *q, size_t c, enum ht_mode
     }
     if (q->centroid)
         ht_codebook_refresh(q);
+    if (q->group) /* until its row is refreshed: a range may try scales */
+        q->effective[c] = q->scale[c];
 }
 
 void ht_quantizer_refresh(struct ht_quantizer *q, enum ht_mode mode)
 {
     for (size_t c = 0; (q->power_of_two || q->centroid) && c < q->channels; c++)
         ht_quantizer_refresh_channel(q, c, mode);
+    for (size_t row = 0; q->group && row < q->channels / q->groups; row++)
+        ht_group_refresh(q, row, mode);
     if (q->offset && mode != HT_MODE_SURROGATE)
         refresh_offset(q);
 }
@@ -368,7 +425,7 @@ bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode)
         return false;
     if (q->of_weights && q->ready[0] == 0)
         return true;
-    if (q->grid.learned)
+    if (q->grid.learned || q->once)
         return false;
     if (q->calibrating) /* an estimator that settles on a start of its own does so once */
         return q->of_weights ? q->range->current
@@ -384,7 +441,8 @@ int ht_quantizer_bound(const struct ht_quantizer *q)
         return q->grid.hi - q->grid.lo;
     if (q->grid.learned)
         return 127;
-    return q->grid.hi > -q->grid.lo ? q->grid.hi : -q->grid.lo;
+    const int most = q->grid.hi > -q->grid.lo ? q->grid.hi : -q->grid.lo;
+    return q->group ? most * ht_grid_max_group_scale(&q->grid) : most;
 }
 
 void ht_quantizer_observe_channel(struct ht_quantizer *q, size_t channel, const ht_real *x,
@@ -406,8 +464,11 @@ void ht_quantizer_observed(struct ht_quantizer *q)
 
 void ht_quantizer_observe(struct ht_quantizer *q, const ht_real *x, size_t length)
 {
-    for (size_t c = 0; c < q->channels; c++)
-        ht_quantizer_observe_channel(q, c, x + c * length, length);
+    for (size_t row = 0; row < q->channels / q->groups; row++)
+        for (size_t g = 0; g < q->groups; g++) {
+            const struct ht_row_part p = ht_quantizer_part(q, row, g, length);
+            ht_quantizer_observe_channel(q, p.channel, x + row * length + p.at, p.n);
+        }
     ht_quantizer_observed(q);
 }
 
@@ -425,7 +486,9 @@ ht_real ht_quantizer_reach(const struct ht_quantizer *q, size_t channel)
 ht_real ht_quantizer_scale_gradient(const struct ht_quantizer *q, size_t channel, ht_real sum,
                                     size_t rows, size_t cols)
 {
-    const size_t elements = q->of_weights && q->channels == 1 ? rows * cols : cols;
+    size_t elements = q->of_weights && q->channels == 1 ? rows * cols : cols;
+    if (q->group)
+        elements = ht_quantizer_part(q, channel / q->groups, channel % q->groups, cols).n;
     if (q->scale_gradient_factor != 0)
         return sum * q->scale_gradient_factor;
     return q->estimator->scale_gradient(q, channel, sum, elements);

@@ -10,9 +10,17 @@
 #include "quant/grid.h"
 #include "quant/range.h"
 #include "quant/round.h"
+#include "quant/tally.h"
 
 /* No scale is ever smaller: keeps products of scales normal float32 numbers. */
 #define HT_MIN_SCALE ((ht_real)9.313225746154785e-10) /* 2^-30 */
+
+/* How a tensor is kept between layers. */
+enum ht_tensor_kind {
+    HT_TENSOR_LEVELS,  /* whole numbers and a scale that is known before */
+    HT_TENSOR_DYNAMIC, /* whole numbers and a scale for each row, found from the row */
+    HT_TENSOR_REAL     /* as it is */
+};
 
 /* What a quantizer should be; names as in the experiment file. */
 struct ht_quantizer_spec {
@@ -31,6 +39,9 @@ struct ht_quantizer_spec {
     double strength;               /* prox */
     double temperature;            /* quantization_networks */
     double clip_start, clip_decay; /* pact: the first alpha, and its weight decay */
+    bool once;                     /* weights: see struct ht_quantizer */
+    size_t group; /* inputs that share a scale, of weights per channel; 0: the whole row. For
+                     ht_quantizer_divide (quant/group.h) */
 };
 
 struct ht_quantizer {
@@ -44,10 +55,13 @@ struct ht_quantizer {
     bool power_of_two; /* scales are restricted to powers of two: multipliers become shifts */
     ht_real parameter; /* of the estimator: struct ht_estimate */
     ht_real clip_start, clip_decay; /* pact */
-    ht_real dampening; /* of weights: ht_quantizer_dampen; 0 = none. Set from outside */
-    bool of_weights;   /* weights are seen whole each time; activations batch by batch */
-    size_t channels;   /* 1, or rows of the weights */
-    bool fixed;        /* its range is known and no longer observed: a network's input */
+    ht_real dampening;      /* of weights: ht_quantizer_dampen; 0 = none. Set from outside */
+    struct ht_tally *tally; /* NULL, or counts what is quantized, in one thread. Set from outside */
+    bool of_weights;        /* weights are seen whole each time; activations batch by batch */
+    size_t channels;        /* 1, or rows of the weights, times the groups of a row */
+    size_t group, groups;   /* quant/group.h: inputs of a group, groups of a row. Else 0, 1 */
+    bool once;              /* weights keep their first scale (a learned one is trained) */
+    bool fixed;             /* its range is known and no longer observed: a network's input */
     /* While calibrating, eval mode observes, too, and running values are means of all batches. */
     bool calibrating;
     uint64_t measured; /* 1 + the version of the weights that the scale was measured of; 0: none */
@@ -55,32 +69,42 @@ struct ht_quantizer {
     /* Spans in the model's parameters (scale, when learned) and state (the others). */
     int scale_span, zero_point_span, min_span, max_span, ready_span;
     int effective_span, threshold_span, centroid_span; /* -1: none */
-    int histogram_span;                                /* -1: none */
+    int histogram_span, unit_span, group_scale_span;   /* -1: none */
     int offset_span, softness_span;                    /* parameters; -1: none */
+    int seen_span, delta_span;                         /* -1: none */
     ht_real *scale, *zero_point; /* [channels] as found or learned; zero_point is whole */
     ht_real *min, *max;          /* [channels] seen so far */
     ht_real *ready; /* [1] 0 until the first observation; calibration counts its batches */
     ht_real
         *histogram; /* [HT_HISTOGRAM_SIZE] of activations, for ranges that keep one; else NULL */
     /* [channels] the scale that quantizes: `scale` itself, or under power_of_two the power of two
-     * next to it, and then [channels] of what that added. ht_quantizer_refresh keeps it. */
+     * next to it, with groups unit * group_scale, and then [channels] of what that added.
+     * ht_quantizer_refresh keeps it. */
     ht_real *effective;
-    ht_real *threshold; /* grid ternary: [channels] magnitudes up to this become 0; else NULL */
+    ht_real *unit; /* [channels / groups] what level 1 of the tensor stands for: `effective` itself
+                      without groups */
+    ht_real *group_scale; /* [channels] whole: code * group_scale is the level; NULL: no groups */
+    ht_real *threshold;   /* grid ternary: [channels] magnitudes up to this become 0; else NULL */
     /* Grid codebook, else NULL: [1 << bits] learned values, in no order. Refresh makes levels and
      * scale of them; centroid_of[level + 128] is the centroid that a level stands for. */
     ht_real *centroid;
     uint8_t centroid_of[256];
-    ht_real *offset; /* [1] learned real value of the lowest level, or NULL */
-    int delta_span;  /* state; -1: none */
-    ht_real *delta;  /* [1] of ewgs, where it is adapted from outside; else NULL */
+    ht_real *seen; /* [channels] a learned scale when the last epoch ended, 0 before; else NULL */
+    struct ht_learned_bits *learned_bits; /* in its place in soft forms, or NULL */
+    ht_real *offset;                      /* [1] learned real value of the lowest level, or NULL */
+    ht_real *softness;                    /* [1] learned alpha of dsq, or NULL */
+    ht_real softness_decay, first_softness;
+    ht_real *delta; /* [1] of ewgs, where it is adapted from outside; else NULL */
     int delta_epochs;
     ht_real first_delta;
-    ht_real *softness; /* [1] learned alpha of dsq, or NULL */
-    ht_real softness_decay, first_softness;
     ht_real offset_residual; /* zero point - that of the offset unrounded: gradient checks */
 };
 
-/* HT_ERR_CONFIG for unknown names or widths. */
+/* Of activations: 32 bits are real, range dynamic is dynamic. */
+enum ht_tensor_kind ht_quantizer_spec_kind(const struct ht_quantizer_spec *spec);
+
+/* HT_ERR_CONFIG for unknown names or widths. Weights of 16 bits have grid float16 and nothing else:
+ * no range, no spans. */
 enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantizer_spec *spec,
                                  bool of_weights, size_t rows, struct ht_error *err);
 /* Declares its spans as `prefix`.scale ...; after both stores are allocated, bind finds them. */
@@ -96,6 +120,18 @@ bool ht_quantizer_has_offset(const struct ht_quantizer *q);
  * apart as it was. */
 void ht_quantizer_refresh(struct ht_quantizer *q, enum ht_mode mode);
 void ht_quantizer_refresh_channel(struct ht_quantizer *q, size_t channel, enum ht_mode mode);
+
+/* The part of a row of x [rows, cols] that group `group` (0 without groups) has. */
+struct ht_row_part {
+    size_t channel, at, n; /* x[row * cols + at], n of them */
+};
+static inline struct ht_row_part ht_quantizer_part(const struct ht_quantizer *q, size_t row,
+                                                   size_t group, size_t cols)
+{
+    const size_t at = group * q->group, left = cols - at;
+    return (struct ht_row_part){q->channels == 1 ? 0 : row * q->groups + group, at,
+                                q->group != 0 && left > q->group ? q->group : left};
+}
 
 /* Rounder of one channel, for its current zero point. */
 struct ht_rounder ht_quantizer_rounder(const struct ht_quantizer *q, size_t channel);
@@ -121,7 +157,8 @@ struct ht_place_in_run {
 };
 /* Is there more to quantizing than round(clamp(x / scale))? */
 bool ht_quantizer_is_plain(const struct ht_quantizer *q, const struct ht_run *run);
-/* level[n] - zero point of x[n] of one channel, as forward has it. In place allowed. */
+/* level[n] - zero point of x[n] of one channel, as forward has it, but for the scale of its
+ * group. In place allowed. */
 void ht_quantizer_levels(const struct ht_quantizer *q, size_t channel, struct ht_place_in_run place,
                          const ht_real *x, size_t n, ht_real *level);
 /* The same from u = x / scale, of activations. */
@@ -134,7 +171,7 @@ bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode);
 /* The largest |level - zero_point| that can occur, whatever the zero point. */
 int ht_quantizer_bound(const struct ht_quantizer *q);
 
-/* Measures x [channels, length] and sets scale and zero point, whatever the mode. */
+/* Measures x [channels / groups, length] and sets scale and zero point, whatever the mode. */
 void ht_quantizer_observe(struct ht_quantizer *q, const ht_real *x, size_t length);
 /* The same in two steps, for a caller that has the channels' samples one by one, in any order.
  * ht_quantizer_refresh comes after both. */

@@ -307,16 +307,23 @@ static void mse_observe(struct ht_quantizer *q, size_t c, const struct ht_range_
     search_histogram(q, c);
 }
 
+/* Each row's is found where it is used. */
+static void dynamic_observe(struct ht_quantizer *q, size_t c, const struct ht_range_sample *s)
+{
+}
+
 static const struct ht_range ranges[] = {
     {"min_max", .current = true, .observe = min_max_observe},
     {"ema", .observe = ema_observe},
-    {"percentile", false, true, true, true, NULL, percentile_observe},
-    {"kl", false, true, true, true, NULL, kl_observe},
-    {"mse", false, true, true, true, NULL, mse_observe},
-    {"octav", false, true, true, false, NULL, octav_observe},
+    {"percentile", .current = true, .of_values = true, .histogram = true,
+     .observe = percentile_observe},
+    {"kl", .current = true, .of_values = true, .histogram = true, .observe = kl_observe},
+    {"mse", .current = true, .of_values = true, .histogram = true, .observe = mse_observe},
+    {"octav", .current = true, .of_values = true, .observe = octav_observe},
     {"learned", .learned = true, .observe = learned_observe},
     {"twn", .current = true, .grid = "ternary", .observe = ht_twn_observe},
     {"kmeans", .grid = "codebook", .observe = ht_codebook_observe},
+    {"dynamic", .dynamic = true, .observe = dynamic_observe},
 };
 
 const char *ht_range_of_grid(const char *grid)

@@ -29,6 +29,7 @@ struct ht_range {
     bool of_values;   /* reads x, not only its stats */
     bool histogram;   /* of activations: keeps one between batches (quant/clip.h) */
     const char *grid; /* the only grid it goes with; NULL: any that has no range of its own */
+    bool dynamic;     /* each row finds its own (quant/dynamic.h): no state, nothing observed */
     /* Folds the sample into the quantizer's state for one channel, and sets scale and zero_point.
      * Allocates nothing; may be called for several channels at once. */
     void (*observe)(struct ht_quantizer *q, size_t channel, const struct ht_range_sample *sample);

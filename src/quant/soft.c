@@ -31,7 +31,7 @@ HT_VECTORIZED static void parq_function(const ht_real *u, size_t n, const struct
         const ht_real below = ht_round_floor(w);
         const ht_real ramp = half + (w - below - half) / inverse_slope;
         value[i] = e.lo + e.step * (below + ht_clamp(ramp, 0, 1));
-        slope[i] = (u[i] >= e.lo) & (u[i] <= e.hi) ? 1 : 0;
+        slope[i] = ((u[i] >= e.lo) & (u[i] <= e.hi)) ? 1 : 0;
     }
 }
 

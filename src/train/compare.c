@@ -6,9 +6,11 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/text.h"
 #include "io/file.h"
 #include "train/jobs.h"
 #include "train/latency.h"
+#include "train/links.h"
 #include "train/setup.h"
 
 static const int default_bits[] = {32, 8, 4, 2};
@@ -118,6 +120,132 @@ static enum ht_status check_names(const struct plan *p, size_t seeds, struct ht_
     return HT_OK;
 }
 
+/* --- variants that start from others --- */
+
+static enum ht_status find_variant(const struct plan *p, const struct ht_experiment *e,
+                                   const struct ht_link *link, size_t *ret, struct ht_error *err)
+{
+    const char *names[HT_MAX_VARIANTS + 1];
+    const size_t n = p->n_variants < HT_MAX_VARIANTS ? p->n_variants : HT_MAX_VARIANTS + 1;
+    for (*ret = 0; *ret < p->n_variants; ++*ret)
+        if (strcmp(p->variants[*ret].name, link->variant) == 0)
+            return HT_OK;
+    for (size_t i = 0; i < n; i++)
+        names[i] = p->variants[i].name;
+    const char *near = ht_nearest_name(link->variant, names, n);
+    return ht_link_fail(e, link, err, "no variant is named '%.60s'%s%s%s", link->variant,
+                        near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+}
+
+/* Links of a variant become paths of run folders, seed by seed, and needs of its jobs. */
+static enum ht_status link_variant(struct plan *p, size_t variant, size_t seeds,
+                                   struct ht_error *err)
+{
+    struct ht_link links[HT_MAX_LINKS];
+    const struct ht_experiment *e = &p->variants[variant];
+    const size_t n = ht_links_list(e, links);
+    for (size_t k = 0; k < n; k++) {
+        size_t other;
+        enum ht_status status = find_variant(p, e, &links[k], &other, err);
+        if (status != HT_OK)
+            return ht_error_prefix(err, status, "%s", e->name);
+        for (size_t i = 0; i < seeds; i++) {
+            struct ht_job *job = &p->jobs[variant * seeds + i];
+            job->needs[job->n_needs++] = other * seeds + i;
+            ht_run_folder(&p->jobs[other * seeds + i].experiment,
+                          (char *)&job->experiment + links[k].offset);
+        }
+    }
+    return HT_OK;
+}
+
+/* The first variant that this one waits for; n_variants: none is left. */
+static size_t waits_for(const struct plan *p, size_t variant, size_t seeds, const bool *away)
+{
+    const struct ht_job *job = &p->jobs[variant * seeds];
+    for (size_t k = 0; k < job->n_needs; k++)
+        if (!away[job->needs[k] / seeds])
+            return job->needs[k] / seeds;
+    return p->n_variants;
+}
+
+static enum ht_status tell_circle(const struct plan *p, size_t seeds, const bool *away,
+                                  struct ht_error *err)
+{
+    struct ht_link links[HT_MAX_LINKS];
+    struct ht_text names = {0};
+    size_t at = 0;
+    while (away[at])
+        at++;
+    for (size_t i = 0; i < p->n_variants; i++) /* then it is in the circle, not just behind it */
+        at = waits_for(p, at, seeds, away);
+    const size_t first = at;
+    do {
+        ht_text_printf(&names, "%s needs ", p->variants[at].name);
+        at = waits_for(p, at, seeds, away);
+    } while (at != first);
+    const struct ht_experiment *e = &p->variants[first];
+    ht_links_list(e, links);
+    ht_link_fail(e, &links[0], err, "a circle: %s%s", ht_text_str(&names), e->name);
+    ht_text_finish(&names);
+    return ht_error_prefix(err, HT_ERR_CONFIG, "%s", e->name);
+}
+
+/* Takes away, again and again, variants that wait for none; those of a circle are never one. */
+static enum ht_status check_circles(const struct plan *p, size_t seeds, struct ht_error *err)
+{
+    bool *away = ht_calloc(p->n_variants, sizeof *away);
+    size_t left = p->n_variants, before = left + 1;
+    if (!away)
+        return ht_fail_memory(err);
+    while (left < before) {
+        before = left;
+        for (size_t i = 0; i < p->n_variants; i++)
+            if (!away[i] && waits_for(p, i, seeds, away) == p->n_variants) {
+                away[i] = true;
+                left--;
+            }
+    }
+    const enum ht_status status = left ? tell_circle(p, seeds, away, err) : HT_OK;
+    ht_free(away);
+    return status;
+}
+
+static enum ht_status link_variants(struct plan *p, size_t seeds, struct ht_error *err)
+{
+    enum ht_status status = HT_OK;
+    for (size_t i = 0; status == HT_OK && i < p->n_variants; i++)
+        status = link_variant(p, i, seeds, err);
+    return status == HT_OK ? check_circles(p, seeds, err) : status;
+}
+
+static void plan_finish(struct plan *p)
+{
+    ht_free(p->variants);
+    ht_free(p->jobs);
+}
+
+static enum ht_status make_plan(struct plan *p, const struct ht_config *config,
+                                const struct ht_compare_options *o, struct ht_error *err)
+{
+    const size_t seeds = (size_t)o->seeds;
+    enum ht_status status = list_variants(p, config, o, err);
+    if (status == HT_OK)
+        status = make_jobs(p, ht_config_experiment(config), o->seeds, err);
+    if (status == HT_OK)
+        status = check_names(p, seeds, err);
+    return status == HT_OK ? link_variants(p, seeds, err) : status;
+}
+
+enum ht_status ht_compare_check(const struct ht_config *config, struct ht_error *err)
+{
+    const struct ht_compare_options options = {.seeds = 1};
+    struct plan p = {0};
+    enum ht_status status = make_plan(&p, config, &options, err);
+    plan_finish(&p);
+    return status;
+}
+
 /* --- results to rows --- */
 
 static struct ht_stat stat_of(const double *x, size_t n)
@@ -133,6 +261,15 @@ static struct ht_stat stat_of(const double *x, size_t n)
     if (n > 1)
         s.std = sqrt(square / (double)(n - 1));
     return s;
+}
+
+/* Over the seeds, of a field that results may lack. x: [seeds] */
+static struct ht_stat stat_of_field(const struct ht_job *jobs, size_t seeds, size_t offset,
+                                    double *x)
+{
+    for (size_t i = 0; i < seeds; i++)
+        memcpy(&x[i], (const char *)&jobs[i].result + offset, sizeof *x);
+    return stat_of(x, isfinite(x[0]) ? seeds : 0);
 }
 
 static enum ht_status fill_row(struct ht_compare_row *row, const struct plan *p, size_t variant,
@@ -162,12 +299,18 @@ static enum ht_status fill_row(struct ht_compare_row *row, const struct plan *p,
         difference[i] = r->integer_score - base[i].result.score;
         row->outputs_compared += r->outputs_compared;
         row->mismatched_outputs += r->mismatched_outputs;
+        row->warnings += r->n_warnings;
         row->train_seconds += r->train_seconds / (double)seeds;
         row->samples_per_s += r->samples_per_s / (double)seeds;
     }
     row->float_score = stat_of(floats, seeds);
     row->fake_quant_score = stat_of(x, quantized ? seeds : 0);
     row->integer_score = stat_of(integer, quantized ? seeds : 0);
+    const size_t auc = offsetof(struct ht_run_result, anomaly_auc);
+    row->reconstruction_error =
+        stat_of_field(jobs, seeds, offsetof(struct ht_run_result, reconstruction_error), x);
+    row->float_auc = stat_of_field(base, seeds, auc, x);
+    row->integer_auc = quantized ? stat_of_field(jobs, seeds, auc, x) : stat_of(x, 0);
     struct ht_stat s = stat_of(difference, quantized ? seeds : 0);
     row->difference = s.mean;
     row->difference_error = s.std / sqrt((double)seeds);
@@ -241,7 +384,8 @@ static enum ht_status check_variants(struct plan *p, size_t seeds, struct ht_dat
             status = ht_error_prefix(err, status, "%s", p->variants[v].name);
         for (size_t i = 0; status == HT_OK && i < seeds; i++) {
             int64_t batch = e->train.batch, samples = (int64_t)(own ? own : *d)->count[HT_TRAIN];
-            p->jobs[v * seeds + i].steps = e->train.epochs * ((samples + batch - 1) / batch);
+            p->jobs[v * seeds + i].steps =
+                ht_experiment_rounding_steps(e) + e->train.epochs * ((samples + batch - 1) / batch);
         }
         ht_dataset_destroy(own);
     }
@@ -256,11 +400,7 @@ enum ht_status ht_compare(struct ht_compare_row **rows, size_t *n, const struct 
     const size_t seeds = (size_t)options->seeds;
     *rows = NULL;
     *n = 0;
-    enum ht_status status = list_variants(&p, config, options, err);
-    if (status == HT_OK)
-        status = make_jobs(&p, ht_config_experiment(config), options->seeds, err);
-    if (status == HT_OK)
-        status = check_names(&p, seeds, err);
+    enum ht_status status = make_plan(&p, config, options, err);
     if (status == HT_OK)
         status = check_variants(&p, seeds, &d, err);
     if (status == HT_OK)
@@ -268,7 +408,6 @@ enum ht_status ht_compare(struct ht_compare_row **rows, size_t *n, const struct 
     if (status == HT_OK)
         status = make_rows(rows, n, &p, d, seeds, err);
     ht_dataset_destroy(d);
-    ht_free(p.variants);
-    ht_free(p.jobs);
+    plan_finish(&p);
     return status;
 }

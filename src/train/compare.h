@@ -32,14 +32,20 @@ struct ht_compare_row {
     struct ht_stat float_score;                  /* of the float32 network, same seeds */
     struct ht_stat fake_quant_score;             /* n = 0 for float32 */
     struct ht_stat integer_score;                /* n = 0 for float32 */
+    struct ht_stat reconstruction_error;         /* autoencoder; else n = 0 */
+    struct ht_stat float_auc, integer_auc;       /* n = 0 without data.anomaly_classes; as above */
     double difference;                           /* mean over seeds of integer - float score */
     double difference_error;                     /* standard error of that mean; NAN for n < 2 */
     size_t outputs_compared, mismatched_outputs; /* summed over seeds */
     size_t model_bytes, float_bytes;
     double latency_us;                   /* batch 1, one thread: median */
     double train_seconds, samples_per_s; /* means over seeds */
+    size_t warnings;                     /* summed over seeds */
     char run_dir[HT_PATH_LENGTH];        /* of the first seed */
 };
+
+/* What is wrong with the variants of the file among themselves: folders, links. */
+enum ht_status ht_compare_check(const struct ht_config *config, struct ht_error *err);
 
 /* *rows: [n], owned (ht_free). HT_ERR_THRESHOLD if outputs differ (rows are valid then). A float32
  * baseline is trained also when no variant is one; it then has no row of its own. */

@@ -4,12 +4,10 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/rng.h"
+#include "optim/hessian.h"
 
-#define DRAWS ((size_t)8) /* of random directions for a batch */
-#define STEP  (1.0 / 64)  /* along them, as a share of the range of levels */
-
-/* --- one layer --- */
+#define PROBES_OF_BATCH ((size_t)4)
+#define STEP            (1.0 / 64) /* of the differences, as a share of the range of levels */
 
 static bool is_due(const struct ht_block *b, int64_t epochs)
 {
@@ -24,168 +22,123 @@ bool ht_curvature_due(const struct ht_model *m, int64_t epochs)
     return due;
 }
 
-struct layer {
-    const struct ht_block *block;
-    ht_real *value, *grad; /* [out, in] */
-    double trace, sum, square, delta;
-};
-
-static struct layer layer_of(const struct ht_model *m, size_t index)
-{
-    const struct ht_block *b = &m->blocks[index];
-    const size_t offset = m->params.spans[b->weight_span].offset;
-    return (struct layer){
-        .block = b, .value = m->params.value + offset, .grad = m->params.grad + offset};
-}
-
-static size_t size_of(const struct layer *l)
-{
-    return l->block->in * l->block->out;
-}
-
-static size_t channel_of(const struct layer *l, size_t element)
-{
-    return l->block->weights.channels == 1 ? 0 : element / l->block->in;
-}
-
-/* From one end of the levels to the other, as a real value. */
-static double range_of(const struct layer *l, size_t element)
-{
-    const struct ht_quantizer *q = &l->block->weights;
-    return (double)q->effective[channel_of(l, element)] * (q->grid.hi - q->grid.lo);
-}
-
-static void quantize(const struct layer *l)
-{
-    const struct ht_quantizer *q = &l->block->weights;
-    const struct ht_place_in_run eval = {NULL, 0};
-    const size_t length = size_of(l) / q->channels;
-    for (size_t c = 0; c < q->channels; c++) {
-        ht_real *w = l->value + c * length;
-        ht_quantizer_levels(q, c, eval, w, length, w);
-        for (size_t i = 0; i < length; i++)
-            w[i] *= q->effective[c];
-    }
-}
-
-/* 1 or -1 (Hutchinson's method). */
-static double direction(const struct ht_run *run, size_t layer, size_t draw, size_t element)
-{
-    const uint64_t stream = HT_RNG_STREAM(HT_RNG_CURVATURE, layer * DRAWS + draw);
-    const uint64_t bit =
-        ht_rng_block(run->seed + run->step, stream, element / 128).v[element / 32 % 4] >>
-            (element % 32) &
-        1;
-    return bit ? 1 : -1;
-}
-
-/* --- all of them --- */
-
 struct curvature {
     struct ht_model *m;
     struct ht_network *network;
+    const struct ht_curvature_data *data;
     struct ht_run run;
-    struct layer *layers;       /* [n_blocks] */
-    ht_real *saved, *quantized; /* [params.n] */
-    int64_t epochs;
+    ht_real *saved; /* [params.n] */
+    ht_real *range; /* [widest weights] of one layer: from end to end of the levels, real */
 };
 
-static void compute_gradients(const struct curvature *c)
+/* The weights of a layer as they ship. */
+static void quantize(const struct ht_model *m, struct ht_block *b)
 {
-    ht_graph_forward(c->network->graph, &c->run);
-    ht_graph_backward(c->network->graph, &c->run);
-}
-
-/* Weights that are due to their quantized value + share * range * direction. */
-static void move(const struct curvature *c, size_t draw, double share)
-{
-    memcpy(c->m->params.value, c->quantized, c->m->params.n * sizeof *c->quantized);
-    for (size_t i = 0; i < c->m->n_blocks; i++) {
-        const struct layer *l = &c->layers[i];
-        for (size_t k = 0; is_due(l->block, c->epochs) && k < size_of(l); k++)
-            l->value[k] += (ht_real)(share * range_of(l, k) * direction(&c->run, i, draw, k));
-    }
-}
-
-/* sign * v . g / (2 STEP) of each layer, g being of normalized weights: to the trace. The products
- * of different layers vanish on average. */
-static void add_to_traces(const struct curvature *c, size_t draw, double sign)
-{
-    for (size_t i = 0; i < c->m->n_blocks; i++) {
-        struct layer *l = &c->layers[i];
-        for (size_t k = 0; is_due(l->block, c->epochs) && k < size_of(l); k++)
-            l->trace += sign * direction(&c->run, i, draw, k) * range_of(l, k) *
-                        (double)l->grad[k] / (2 * STEP * (double)DRAWS);
-    }
-}
-
-static void measure_gradients(const struct curvature *c)
-{
-    for (size_t i = 0; i < c->m->n_blocks; i++) {
-        struct layer *l = &c->layers[i];
-        l->trace = l->sum = l->square = 0;
-        for (size_t k = 0; is_due(l->block, c->epochs) && k < size_of(l); k++) {
-            const double g = range_of(l, k) * (double)l->grad[k];
-            l->sum += g;
-            l->square += g * g;
+    struct ht_quantizer *q = &b->weights;
+    const struct ht_place_in_run eval = {NULL, 0};
+    ht_real *w = m->params.value + m->params.spans[b->weight_span].offset;
+    if (ht_grid_is_float16(&q->grid))
+        return;
+    ht_quantizer_refresh(q, HT_MODE_EVAL);
+    for (size_t row = 0; row < b->out; row++, w += b->in)
+        for (size_t g = 0; g < q->groups; g++) {
+            const struct ht_row_part p = ht_quantizer_part(q, row, g, b->in);
+            ht_quantizer_levels(q, p.channel, eval, w + p.at, p.n, w + p.at);
+            for (size_t i = p.at; i < p.at + p.n; i++)
+                w[i] *= q->effective[p.channel];
         }
-    }
 }
 
-static void take_batch(const struct curvature *c, size_t n_batches)
+static void find_ranges(const struct curvature *c, const struct ht_block *b)
 {
-    move(c, 0, 0);
-    compute_gradients(c);
-    measure_gradients(c);
-    for (size_t draw = 0; draw < DRAWS; draw++)
-        for (int sign = -1; sign <= 1; sign += 2) {
-            move(c, draw, sign * STEP);
-            compute_gradients(c);
-            add_to_traces(c, draw, sign);
+    const struct ht_quantizer *q = &b->weights;
+    for (size_t row = 0; row < b->out; row++)
+        for (size_t g = 0; g < q->groups; g++) {
+            const struct ht_row_part p = ht_quantizer_part(q, row, g, b->in);
+            for (size_t i = p.at; i < p.at + p.n; i++)
+                c->range[row * b->in + i] =
+                    q->effective[p.channel] * (ht_real)(q->grid.hi - q->grid.lo);
         }
-    for (size_t i = 0; i < c->m->n_blocks; i++) {
-        struct layer *l = &c->layers[i];
-        const double n = (double)size_of(l), mean = l->sum / n;
-        const double sigma = sqrt(fmax(l->square / n - mean * mean, 0));
-        if (sigma > 0)
-            l->delta += l->trace / n / (3 * sigma) / (double)n_batches;
+}
+
+static void gradient(void *user, size_t index)
+{
+    const struct curvature *c = user;
+    struct ht_run run = c->run;
+    const size_t batch = index % c->data->n_batches;
+    run.step += batch; /* each with its dropout */
+    c->data->load(c->data->user, batch, c->network);
+    ht_graph_forward(c->network->graph, &run);
+    ht_graph_backward(c->network->graph, &run);
+}
+
+/* Of the gradient of the normalized weights, the mean over the batches. */
+static double deviation(struct curvature *c, const struct ht_span *s)
+{
+    const ht_real *grad = c->m->params.grad + s->offset;
+    double deviations = 0;
+    for (size_t batch = 0; batch < c->data->n_batches; batch++) {
+        double sum = 0, square = 0;
+        gradient(c, batch);
+        for (size_t i = 0; i < s->n; i++) {
+            const double g = (double)grad[i] * (double)c->range[i];
+            sum += g;
+            square += g * g;
+        }
+        const double mean = sum / (double)s->n;
+        deviations += sqrt(fmax(square / (double)s->n - mean * mean, 0));
     }
+    return deviations / (double)c->data->n_batches;
+}
+
+static enum ht_status adapt_layer(struct curvature *c, struct ht_block *b, struct ht_error *err)
+{
+    const struct ht_span *s = &c->m->params.spans[b->weight_span];
+    const struct ht_trace_options options = {.gradient = gradient,
+                                             .user = c,
+                                             .samples = PROBES_OF_BATCH * c->data->n_batches,
+                                             .step = STEP,
+                                             .unit = c->range,
+                                             .seed = c->run.seed + c->run.step};
+    struct ht_trace trace;
+    find_ranges(c, b);
+    const double sigma = deviation(c, s);
+    enum ht_status status = ht_hessian_trace(&trace, &c->m->params, b->weight_span, &options, err);
+    if (status != HT_OK)
+        return status;
+    const double delta = trace.mean / (double)s->n / (3 * sigma);
+    b->weights.delta[0] = delta > 0 && delta < INFINITY ? (ht_real)delta : 0;
+    return HT_OK;
 }
 
 enum ht_status ht_curvature_adapt(struct ht_model *m, struct ht_network *network, int64_t epochs,
                                   const struct ht_curvature_data *data, struct ht_run run,
                                   struct ht_error *err)
 {
-    struct curvature c = {m, network, run, NULL, NULL, NULL, epochs};
+    struct curvature c = {.m = m, .network = network, .data = data, .run = run};
+    size_t widest = 0;
     enum ht_status status = HT_OK;
+    for (size_t i = 0; i < m->n_blocks; i++)
+        widest = m->params.spans[m->blocks[i].weight_span].n > widest
+                     ? m->params.spans[m->blocks[i].weight_span].n
+                     : widest;
     c.run.mode = HT_MODE_SURROGATE; /* batch statistics, but the running ones stay */
     c.run.gradient_ready = NULL;
-    c.layers = ht_calloc(m->n_blocks, sizeof *c.layers);
     c.saved = ht_calloc(m->params.n, sizeof *c.saved);
-    c.quantized = ht_calloc(m->params.n, sizeof *c.quantized);
-    if (!c.layers || !c.saved || !c.quantized) {
+    c.range = ht_calloc(widest, sizeof *c.range);
+    if (!c.saved || !c.range) {
         status = ht_fail_memory(err);
         goto done;
     }
     memcpy(c.saved, m->params.value, m->params.n * sizeof *c.saved);
-    for (size_t i = 0; i < m->n_blocks; i++) {
-        c.layers[i] = layer_of(m, i);
-        ht_quantizer_refresh(&m->blocks[i].weights, HT_MODE_EVAL);
-        quantize(&c.layers[i]);
-    }
-    memcpy(c.quantized, m->params.value, m->params.n * sizeof *c.quantized);
-    for (size_t i = 0; i < data->n_batches; i++) {
-        data->load(data->user, i, network);
-        c.run.step = run.step + i; /* other directions, other dropout */
-        take_batch(&c, data->n_batches);
-    }
     for (size_t i = 0; i < m->n_blocks; i++)
-        if (is_due(c.layers[i].block, epochs))
-            m->blocks[i].weights.delta[0] = (ht_real)fmax(c.layers[i].delta, 0);
+        quantize(m, &m->blocks[i]);
+    for (size_t i = 0; status == HT_OK && i < m->n_blocks; i++)
+        if (is_due(&m->blocks[i], epochs))
+            status = adapt_layer(&c, &m->blocks[i], err);
     memcpy(m->params.value, c.saved, m->params.n * sizeof *c.saved);
 done:
-    ht_free(c.layers);
     ht_free(c.saved);
-    ht_free(c.quantized);
+    ht_free(c.range);
     return status;
 }

@@ -15,10 +15,10 @@ struct ht_curvature_data {
 /* Is there a layer that is due after this many quantized epochs? */
 bool ht_curvature_due(const struct ht_model *m, int64_t epochs);
 
-/* Sets delta of the layers that are due: (Tr(H) / N) / (3 sigma(g)), at least 0, of the N quantized
- * weights as shares of their range; the mean over the batches. H by Hutchinson's method, on central
- * differences of gradients. network: the float form, for training; activations are real in it, as
- * rounding has no second derivative. Parameters are as before afterwards; gradients are not. */
+/* Sets delta of the layers that are due: (Tr(H) / N) / (3 sigma(g)), at least 0, H and g of the N
+ * quantized weights as shares of their range; sigma is a mean over the batches. network: the float
+ * form, for training; activations are real in it, as rounding has no second derivative. Parameters
+ * are as before afterwards; gradients are not. */
 enum ht_status ht_curvature_adapt(struct ht_model *m, struct ht_network *network, int64_t epochs,
                                   const struct ht_curvature_data *data, struct ht_run run,
                                   struct ht_error *err);

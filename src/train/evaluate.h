@@ -6,15 +6,18 @@
 #include "infer/runtime.h"
 #include "train/network.h"
 
+/* Where the data has anomalous classes, `score` and `error` are of the other samples. */
 struct ht_evaluation {
     double loss, score;
+    double error; /* mean squared error of an output; NAN for classification */
+    double auc;   /* of the anomalies, by the squared error of a sample; NAN without anomalies */
     size_t n;
 };
 
 /* network: of the form wanted, for training or not; runs in eval mode. */
-void ht_evaluate(struct ht_evaluation *ret, struct ht_network *network,
-                 const struct ht_objective *objective, const struct ht_dataset *d,
-                 enum ht_split split);
+enum ht_status ht_evaluate(struct ht_evaluation *ret, struct ht_network *network,
+                           const struct ht_objective *objective, const struct ht_dataset *d,
+                           enum ht_split split, struct ht_error *err);
 
 /* The integer path alone; loss is not computed (0). pool: NULL = the calling thread. */
 enum ht_status ht_evaluate_integer(struct ht_evaluation *ret, const struct ht_qmodel *model,
@@ -25,6 +28,7 @@ enum ht_status ht_evaluate_integer(struct ht_evaluation *ret, const struct ht_qm
 
 struct ht_parity {
     double fake_quant_score, integer_score;
+    double integer_error, integer_auc;                    /* as in struct ht_evaluation */
     size_t samples, outputs_compared, mismatched_outputs; /* outputs = samples x network outputs */
     size_t first_mismatch;                                /* sample number; valid if any */
 };

@@ -22,6 +22,26 @@ static json_t *number(double v)
     return isfinite(v) ? json_real(v) : json_null();
 }
 
+/* Those of this epoch, or NULL: healthy ones have no such key. */
+static json_t *warnings_of(const struct ht_train_event *event)
+{
+    json_t *list = NULL;
+    for (size_t i = 0; i < event->n_warnings; i++) {
+        const struct ht_warning *w = &event->warnings[i];
+        if (w->last_epoch != event->epoch)
+            continue;
+        json_t *o = json_object();
+        json_object_set_new(o, "check", json_string(w->check));
+        json_object_set_new(o, "where", json_string(w->where));
+        json_object_set_new(o, "value", number(w->value));
+        if (w->first_epoch == w->last_epoch)
+            json_object_set_new(o, "message", json_string(w->message));
+        list = list ? list : json_array();
+        json_array_append_new(list, o);
+    }
+    return list;
+}
+
 static char *metrics_line(const char *score_name, const struct ht_progress_state *state,
                           const struct ht_train_event *event)
 {
@@ -41,6 +61,9 @@ static char *metrics_line(const char *score_name, const struct ht_progress_state
         json_object_set_new(o, "frozen", number(event->frozen));
     }
     json_object_set_new(o, "best", json_boolean(event->improved));
+    json_t *warnings = warnings_of(event);
+    if (warnings)
+        json_object_set_new(o, "warnings", warnings);
     char *line = json_dumps(o, JSON_COMPACT);
     json_decref(o);
     return line;
@@ -87,4 +110,53 @@ enum ht_status ht_metrics_truncate(const char *run_dir, int64_t epochs, struct h
         status = ht_file_write_atomic(path, text, keep, err);
     ht_free(text);
     return status;
+}
+
+static void copy_text(char *to, size_t size, const json_t *text)
+{
+    snprintf(to, size, "%s", json_is_string(text) ? json_string_value(text) : "");
+}
+
+/* A line of any shape: what is not there is not recalled. */
+static void recall_line(struct ht_health *health, const char *score_key, const json_t *line)
+{
+    const json_t *score = json_object_get(line, score_key);
+    const json_t *list = json_object_get(line, "warnings"), *o;
+    const int64_t epoch = json_integer_value(json_object_get(line, "epoch"));
+    size_t i;
+    if (json_is_number(score))
+        ht_health_recall_score(health, epoch, json_number_value(score));
+    json_array_foreach(list, i, o)
+    {
+        struct ht_warning w = {.first_epoch = epoch, .last_epoch = epoch};
+        copy_text(w.check, sizeof w.check, json_object_get(o, "check"));
+        copy_text(w.where, sizeof w.where, json_object_get(o, "where"));
+        copy_text(w.message, sizeof w.message, json_object_get(o, "message"));
+        w.value = json_number_value(json_object_get(o, "value"));
+        ht_health_recall(health, &w);
+    }
+}
+
+enum ht_status ht_metrics_recall(const char *run_dir, const char *score_name,
+                                 struct ht_health *health, struct ht_error *err)
+{
+    char path[HT_PATH_LENGTH + 64], key[64], *text;
+    size_t size;
+    metrics_path(run_dir, path);
+    snprintf(key, sizeof key, "validation_%s", score_name);
+    if (!ht_file_exists(path))
+        return HT_OK;
+    enum ht_status status = ht_file_read(path, MAX_METRICS_BYTES, &text, &size, err);
+    if (status != HT_OK)
+        return status;
+    for (size_t at = 0; at < size;) {
+        const char *end = memchr(text + at, '\n', size - at);
+        const size_t length = end ? (size_t)(end - (text + at)) : size - at;
+        json_t *line = json_loadb(text + at, length, 0, NULL);
+        recall_line(health, key, line);
+        json_decref(line);
+        at += length + 1;
+    }
+    ht_free(text);
+    return HT_OK;
 }

@@ -12,4 +12,8 @@ enum ht_status ht_metrics_append(const char *run_dir, const char *score_name,
 /* Keeps the first `epochs` lines: what the checkpoint that is resumed from knows of. */
 enum ht_status ht_metrics_truncate(const char *run_dir, int64_t epochs, struct ht_error *err);
 
+/* What the lines say of scores and warnings, for a run that goes on after them. */
+enum ht_status ht_metrics_recall(const char *run_dir, const char *score_name,
+                                 struct ht_health *health, struct ht_error *err);
+
 #endif

@@ -21,6 +21,18 @@ static enum ht_task find_task(const struct ht_experiment *e, const struct ht_dat
     return d->labels ? HT_CLASSIFICATION : HT_REGRESSION;
 }
 
+static enum ht_status check_target(const struct ht_objective *o, const struct ht_experiment *e,
+                                   const struct ht_dataset *d, struct ht_error *err)
+{
+    if (o->task == HT_AUTOENCODER || d->labels || d->targets)
+        return HT_OK;
+    return ht_fail(
+        err, HT_ERR_CONFIG,
+        "%s:%d:%d: error: %s has nothing to predict (its task is none): data.target must "
+        "be input",
+        e->path, e->data.at.line, e->data.at.column, d->name);
+}
+
 /* Losses by name, and the tasks they serve. */
 static const struct {
     const char *name;
@@ -117,7 +129,9 @@ enum ht_status ht_objective_init(struct ht_objective *o, const struct ht_experim
     o->task_name = names[o->task];
     o->score = o->task == HT_CLASSIFICATION ? "accuracy" : "r2";
     o->label_smoothing = e->train.label_smoothing;
-    enum ht_status status = choose_loss(o, e, err);
+    enum ht_status status = check_target(o, e, d, err);
+    if (status == HT_OK)
+        status = choose_loss(o, e, err);
     if (status == HT_OK)
         status = check_outputs(o, e, d, err);
     return status == HT_OK ? check_probabilities(o, e, d, err) : status;
@@ -178,6 +192,22 @@ static size_t target_class(const struct ht_objective *o, const ht_real *target)
     return 0;
 }
 
+/* What an output stands for: with bce a probability. */
+static double output_value(const struct ht_objective *o, ht_real y)
+{
+    return strcmp(o->loss, "bce") == 0 ? 1 / (1 + exp(-(double)y)) : (double)y;
+}
+
+double ht_objective_row_error(const struct ht_objective *o, const ht_real *y, const ht_real *target)
+{
+    double sum = 0;
+    for (size_t j = 0; j < o->outputs; j++) {
+        double error = output_value(o, y[j]) - (double)target[j];
+        sum += error * error;
+    }
+    return sum;
+}
+
 void ht_scorer_add(struct ht_scorer *s, const struct ht_objective *o, const ht_real *y,
                    const ht_real *target, size_t count)
 {
@@ -188,10 +218,8 @@ void ht_scorer_add(struct ht_scorer *s, const struct ht_objective *o, const ht_r
             s->correct += ht_objective_class(o, out) == target_class(o, t);
             continue;
         }
-        const bool probability = strcmp(o->loss, "bce") == 0;
         for (size_t j = 0; j < o->outputs; j++) {
-            double v = probability ? 1 / (1 + exp(-(double)out[j])) : (double)out[j];
-            double error = v - (double)t[j];
+            double error = output_value(o, out[j]) - (double)t[j];
             s->squared_error += error * error;
             s->sum += (double)t[j];
             s->square += (double)t[j] * (double)t[j];
@@ -206,4 +234,11 @@ double ht_scorer_result(const struct ht_scorer *s, const struct ht_objective *o)
         return s->n ? (double)s->correct / (double)s->n : 0;
     double variance = s->square - (s->values ? s->sum * s->sum / (double)s->values : 0);
     return variance > 0 ? 1 - s->squared_error / variance : 0;
+}
+
+double ht_scorer_error(const struct ht_scorer *s, const struct ht_objective *o)
+{
+    if (o->task == HT_CLASSIFICATION || s->values == 0)
+        return (double)NAN;
+    return s->squared_error / (double)s->values;
 }

@@ -47,5 +47,11 @@ struct ht_scorer {
 void ht_scorer_add(struct ht_scorer *s, const struct ht_objective *o, const ht_real *y,
                    const ht_real *target, size_t count);
 double ht_scorer_result(const struct ht_scorer *s, const struct ht_objective *o);
+/* Mean squared error of the outputs (probabilities with bce); NAN for classification. */
+double ht_scorer_error(const struct ht_scorer *s, const struct ht_objective *o);
+
+/* The squared error of one row of outputs, summed: how badly an input is reconstructed. */
+double ht_objective_row_error(const struct ht_objective *o, const ht_real *y,
+                              const ht_real *target);
 
 #endif

@@ -43,6 +43,8 @@ static const struct field {
     FIELD(float_bytes, SIZE),
     FIELD(train_seconds, REAL),
     FIELD(samples_per_s, REAL),
+    FIELD(reconstruction_error, OPTIONAL),
+    FIELD(anomaly_auc, OPTIONAL),
     FIELD(flip_rate, OPTIONAL),
     FIELD(frozen, OPTIONAL),
 #undef FIELD
@@ -70,6 +72,52 @@ static json_t *field_value(const struct ht_run_result *r, const struct field *f)
     return isfinite(*(const double *)p) ? json_real(*(const double *)p) : json_null();
 }
 
+static json_t *warnings_value(const struct ht_run_result *r)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < r->n_warnings; i++) {
+        const struct ht_warning *w = &r->warnings[i];
+        json_t *o = json_object();
+        json_object_set_new(o, "check", json_string(w->check));
+        json_object_set_new(o, "where", json_string(w->where));
+        json_object_set_new(o, "value", isfinite(w->value) ? json_real(w->value) : json_null());
+        json_object_set_new(o, "first_epoch", json_integer(w->first_epoch));
+        json_object_set_new(o, "last_epoch", json_integer(w->last_epoch));
+        json_object_set_new(o, "message", json_string(w->message));
+        json_array_append_new(list, o);
+    }
+    return list;
+}
+
+static bool take_text(char *to, size_t size, const json_t *v)
+{
+    if (!json_is_string(v))
+        return false;
+    snprintf(to, size, "%s", json_string_value(v));
+    return true;
+}
+
+/* False when the list is of another form; none is none. */
+static bool take_warnings(struct ht_run_result *r, const json_t *list)
+{
+    size_t i;
+    const json_t *o;
+    if (list && (!json_is_array(list) || json_array_size(list) > HT_MAX_WARNINGS))
+        return false;
+    json_array_foreach(list, i, o)
+    {
+        struct ht_warning *w = &r->warnings[r->n_warnings++];
+        if (!take_text(w->check, sizeof w->check, json_object_get(o, "check")) ||
+            !take_text(w->where, sizeof w->where, json_object_get(o, "where")) ||
+            !take_text(w->message, sizeof w->message, json_object_get(o, "message")))
+            return false;
+        w->value = json_number_value(json_object_get(o, "value"));
+        w->first_epoch = json_integer_value(json_object_get(o, "first_epoch"));
+        w->last_epoch = json_integer_value(json_object_get(o, "last_epoch"));
+    }
+    return true;
+}
+
 enum ht_status ht_run_result_write(const struct ht_run_result *r, struct ht_error *err)
 {
     char path[HT_PATH_LENGTH + 64];
@@ -78,6 +126,7 @@ enum ht_status ht_run_result_write(const struct ht_run_result *r, struct ht_erro
         if (fields[i].kind != OPTIONAL ||
             isfinite(*(const double *)(const void *)((const char *)r + fields[i].offset)))
             json_object_set_new(o, fields[i].name, field_value(r, &fields[i]));
+    json_object_set_new(o, "warnings", warnings_value(r));
     char *text = json_dumps(o, JSON_INDENT(2));
     json_decref(o);
     if (!text)
@@ -147,6 +196,8 @@ enum ht_status ht_run_result_read(struct ht_run_result *ret, const char *run_dir
         if (!take_field(ret, &fields[i], json_object_get(o, fields[i].name)))
             status = ht_fail(err, HT_ERR_DATA, "%s: '%s' is missing or of the wrong type", path,
                              fields[i].name);
+    if (status == HT_OK && !take_warnings(ret, json_object_get(o, "warnings")))
+        status = ht_fail(err, HT_ERR_DATA, "%s: 'warnings' is of the wrong form", path);
     json_decref(o);
     return status;
 }

@@ -18,6 +18,7 @@
 #include "qmodel/lower.h"
 #include "train/environment.h"
 #include "train/export.h"
+#include "train/links.h"
 #include "train/metrics.h"
 #include "train/result.h"
 #include "train/setup.h"
@@ -223,16 +224,12 @@ static enum ht_status describe_data(struct ht_qmodel *m, const struct ht_dataset
     return ok ? HT_OK : ht_fail_memory(err);
 }
 
-enum ht_status ht_run_lower(struct ht_qmodel **ret, const struct ht_experiment *e,
-                            const struct ht_model *model, const struct ht_objective *objective,
-                            const struct ht_dataset *d, double validation_score,
-                            struct ht_error *err)
+enum ht_status ht_run_describe(struct ht_qmodel *m, const struct ht_experiment *e,
+                               const struct ht_objective *objective, const struct ht_dataset *d,
+                               double validation_score, struct ht_error *err)
 {
-    struct ht_qmodel *m;
     struct ht_text text = {0};
-    enum ht_status status = ht_qmodel_lower(&m, model, err);
-    if (status != HT_OK)
-        return status;
+    enum ht_status status = HT_OK;
     snprintf(m->name, sizeof m->name, "%s", e->name);
     snprintf(m->task, sizeof m->task, "%s", objective->task_name);
     snprintf(m->loss, sizeof m->loss, "%s", objective->loss);
@@ -244,14 +241,34 @@ enum ht_status ht_run_lower(struct ht_qmodel **ret, const struct ht_experiment *
         status = ht_fail_memory(err);
     if (status == HT_OK)
         status = describe_data(m, d, objective, err);
+    ht_text_finish(&text);
+    return status;
+}
+
+enum ht_status ht_run_lower(struct ht_qmodel **ret, const struct ht_experiment *e,
+                            const struct ht_model *model, const struct ht_objective *objective,
+                            const struct ht_dataset *d, double validation_score,
+                            struct ht_error *err)
+{
+    struct ht_qmodel *m;
+    enum ht_status status = ht_qmodel_lower(&m, model, err);
+    if (status != HT_OK)
+        return status;
+    status = ht_run_describe(m, e, objective, d, validation_score, err);
     if (status == HT_OK)
         status = ht_qmodel_check(m, err);
-    ht_text_finish(&text);
     if (status == HT_OK)
         *ret = m;
     else
         ht_qmodel_destroy(m);
     return status;
+}
+
+static void keep_detection(struct ht_run_result *r, const struct ht_objective *o, double error,
+                           double auc)
+{
+    r->reconstruction_error = o->task == HT_AUTOENCODER ? error : (double)NAN;
+    r->anomaly_auc = auc;
 }
 
 /* *err is that of HT_ERR_THRESHOLD when outputs differ: a result like others, to be written first.
@@ -268,6 +285,8 @@ static enum ht_status export_model(struct ht_run_result *r, const struct ht_expe
     if (status == HT_OK || status == HT_ERR_THRESHOLD) {
         r->score = report.parity.fake_quant_score;
         r->integer_score = report.parity.integer_score;
+        keep_detection(r, ht_trainer_objective(t), report.parity.integer_error,
+                       report.parity.integer_auc);
         r->outputs_compared = report.parity.outputs_compared;
         r->mismatched_outputs = report.parity.mismatched_outputs;
         r->model_bytes = report.model_bytes;
@@ -300,6 +319,8 @@ static enum ht_status finish_run(struct ht_run_result *r, const struct ht_experi
     const struct ht_oscillation oscillation = ht_oscillation_last(ht_trainer_model(t));
     r->flip_rate = oscillation.flip_rate;
     r->frozen = oscillation.frozen;
+    r->n_warnings = ht_trainer_health(t)->n_warnings;
+    memcpy(r->warnings, ht_trainer_health(t)->warnings, sizeof r->warnings);
     ht_trainer_speed(t, &r->train_seconds, &samples);
     r->samples_per_s = r->train_seconds > 0 ? samples / r->train_seconds : 0;
     enum ht_status status = ht_trainer_restore_best(t, err);
@@ -310,8 +331,11 @@ static enum ht_status finish_run(struct ht_run_result *r, const struct ht_experi
         status = export_model(r, e, t, d, err);
     } else {
         struct ht_evaluation v;
-        ht_evaluate(&v, ht_trainer_evaluation(t), ht_trainer_objective(t), d, split);
+        status = ht_evaluate(&v, ht_trainer_evaluation(t), ht_trainer_objective(t), d, split, err);
+        if (status != HT_OK)
+            return status;
         r->score = v.score;
+        keep_detection(r, ht_trainer_objective(t), v.error, v.auc);
         r->weight_bits = r->activation_bits = 32;
     }
     if (status == HT_OK || status == HT_ERR_THRESHOLD) {
@@ -341,6 +365,8 @@ enum ht_status ht_run_train(struct ht_run_result *ret, const struct ht_experimen
     ret->activation_bits = ht_experiment_quantized(e) ? e->quant.activations.bits : 32;
     ht_run_folder(e, ret->run_dir);
     enum ht_status status = ht_run_kernels(&kernels, err); /* told now, not after the training */
+    if (status == HT_OK)
+        status = ht_links_refuse(e, err);
     if (status == HT_OK)
         status = check_folder(e, err);
     if (status == HT_OK)

@@ -28,7 +28,12 @@ struct ht_run_result {
     size_t outputs_compared, mismatched_outputs;
     size_t model_bytes, float_bytes; /* weights, biases, scales; the same in float32 */
     double train_seconds, samples_per_s;
-    double flip_rate, frozen; /* of the last epoch; NAN when quant.track_flips is off */
+    double reconstruction_error; /* autoencoder: mean squared error of what ships (integer, or
+                                    float32 path) on the split's normal samples; else NAN */
+    double anomaly_auc;          /* of the same; NAN without data.anomaly_classes */
+    double flip_rate, frozen;    /* of the last epoch; NAN when quant.track_flips is off */
+    size_t n_warnings;
+    struct ht_warning warnings[HT_MAX_WARNINGS];
 };
 
 /* The run's folder: run.dir/name. */
@@ -50,6 +55,11 @@ enum ht_status ht_run_lower(struct ht_qmodel **ret, const struct ht_experiment *
                             const struct ht_model *model, const struct ht_objective *objective,
                             const struct ht_dataset *d, double validation_score,
                             struct ht_error *err);
+
+/* That alone, for a model made otherwise: outputs and input.features are set. */
+enum ht_status ht_run_describe(struct ht_qmodel *m, const struct ht_experiment *e,
+                               const struct ht_objective *objective, const struct ht_dataset *d,
+                               double validation_score, struct ht_error *err);
 
 /* Kernels as HALFTONE_ISA allows; HT_ERR_CONFIG for an unknown name. */
 enum ht_status ht_run_kernels(struct ht_kernels *ret, struct ht_error *err);

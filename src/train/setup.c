@@ -11,6 +11,15 @@ bool ht_experiment_quantized(const struct ht_experiment *e)
     return e->quant.given && e->quant.weights.bits != 32;
 }
 
+int64_t ht_experiment_rounding_steps(const struct ht_experiment *e)
+{
+    int64_t layers = 0;
+    for (size_t i = 0; i < e->model.n_layers; i++)
+        layers += strcmp(e->model.layers[i].kind, "dense") == 0;
+    return ht_experiment_quantized(e) && e->quant.adaround ? layers * e->quant.adaround_iterations
+                                                           : 0;
+}
+
 static void folder_of(const char *path, char folder[HT_PATH_LENGTH])
 {
     snprintf(folder, HT_PATH_LENGTH, "%s", path);
@@ -19,6 +28,49 @@ static void folder_of(const char *path, char folder[HT_PATH_LENGTH])
         slash[slash == folder ? 1 : 0] = '\0';
     else
         snprintf(folder, HT_PATH_LENGTH, ".");
+}
+
+static bool has_class(const struct ht_dataset *d, const char *name)
+{
+    for (size_t c = 0; c < d->n_classes; c++)
+        if (strcmp(d->classes[c], name) == 0)
+            return true;
+    return false;
+}
+
+static enum ht_status unknown_class(const struct ht_experiment *e, const struct ht_dataset *d,
+                                    const char *name, struct ht_error *err)
+{
+    const char **names = ht_calloc(d->n_classes + 1, sizeof *names);
+    for (size_t c = 0; names && c < d->n_classes; c++)
+        names[c] = d->classes[c];
+    const char *near = names ? ht_nearest_name(name, names, d->n_classes) : NULL;
+    ht_free(names);
+    return ht_fail(err, HT_ERR_CONFIG,
+                   "%s:%d:%d: error: data.anomaly_classes: %s has no class '%s'%s%s%s", e->path,
+                   e->data.at.line, e->data.at.column, d->name, name,
+                   near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+}
+
+/* That all classes are there, and that both kinds are in the part that is evaluated. */
+static enum ht_status check_anomalies(const struct ht_experiment *e, const struct ht_dataset *d,
+                                      struct ht_error *err)
+{
+    size_t anomalies = 0;
+    if (e->data.n_anomaly_classes == 0)
+        return HT_OK;
+    for (size_t i = 0; i < e->data.n_anomaly_classes; i++)
+        if (!has_class(d, e->data.anomaly_classes[i]))
+            return unknown_class(e, d, e->data.anomaly_classes[i], err);
+    for (size_t i = 0; i < d->count[HT_TEST]; i++)
+        anomalies += ht_dataset_is_anomaly(d, d->index[HT_TEST][i]);
+    if (anomalies > 0 && anomalies < d->count[HT_TEST])
+        return HT_OK;
+    return ht_fail(
+        err, HT_ERR_DATA,
+        "data.anomaly_classes: of the %zu test samples %zu are anomalies; both kinds are "
+        "needed",
+        d->count[HT_TEST], anomalies);
 }
 
 enum ht_status ht_setup_dataset(struct ht_dataset **ret, const struct ht_experiment *e,
@@ -42,11 +94,15 @@ enum ht_status ht_setup_dataset(struct ht_dataset **ret, const struct ht_experim
         .standardize = e->data.standardize,
         .symmetric_pixels = strcmp(e->data.pixels, "symmetric") == 0,
         .seed = e->seed,
+        .anomaly_classes = e->data.anomaly_classes,
+        .n_anomaly_classes = e->data.n_anomaly_classes,
         .verify_hashes = true,
     };
     struct ht_dataset *d;
     status = ht_dataset_load(&d, descriptor, &options, err);
     ht_descriptor_destroy(descriptor);
+    if (status == HT_OK && (status = check_anomalies(e, d, err)) != HT_OK)
+        ht_dataset_destroy(d);
     if (status == HT_OK && d->count[HT_TRAIN] == 0) {
         ht_dataset_destroy(d);
         return ht_fail(err, HT_ERR_DATA, "%s: no samples are left for training", e->data.name);
@@ -66,12 +122,14 @@ enum ht_status ht_setup_dataset(struct ht_dataset **ret, const struct ht_experim
 
 static struct ht_quantizer_spec quantizer_spec(const struct ht_quantizer_config *c)
 {
+    const bool grouped = strcmp(c->granularity, "group") == 0;
     struct ht_quantizer_spec s = {.grid = c->grid,
                                   .range = c->range,
                                   .estimator = c->estimator,
                                   .rounding = c->rounding,
                                   .bits = c->bits,
-                                  .per_channel = strcmp(c->granularity, "channel") == 0,
+                                  .per_channel = strcmp(c->granularity, "tensor") != 0,
+                                  .group = grouped ? (size_t)c->group : 0,
                                   .momentum = c->momentum,
                                   .percentile = c->percentile,
                                   .power_of_two = strcmp(c->scale, "power_of_two") == 0,
@@ -152,6 +210,7 @@ enum ht_status ht_setup_model(struct ht_model **ret, const struct ht_experiment 
         add_layer(&spec, blocks, &e->model.layers[i], e);
     for (size_t i = 0; status == HT_OK && spec.quantized && i < spec.n_blocks; i++) {
         blocks[i].weights = quantizer_spec(ht_experiment_weights(e, i));
+        blocks[i].weights.once = e->quant.adaround; /* it chose levels of this scale */
         blocks[i].activations = quantizer_spec(ht_experiment_activations(e, i));
     }
     if (status == HT_OK)
@@ -188,6 +247,8 @@ enum ht_status ht_setup_input_range(struct ht_model *model, const struct ht_data
                                     struct ht_error *err)
 {
     struct ht_range_stats all = {0, 0, 0};
+    if (model->input_kind != HT_TENSOR_LEVELS)
+        return HT_OK;
     if (d->bytes) { /* pixels: the whole range, so that the 8-bit codes are the bytes themselves */
         all.max = 1;
         all.min = d->symmetric_pixels ? -1 : 0;

@@ -3,29 +3,19 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "config/config.h"
 #include "io/file.h"
-#include "layers/calibrate.h"
 #include "layers/oscillation.h"
 #include "tensor/blas.h"
-#include "train/curvature.h"
+#include "train/calibration.h"
 #include "train/evaluate.h"
 #include "train/metrics.h"
 #include "train/run.h"
 #include "train/setup.h"
 
-#define EVALUATION_BATCH  256
-#define CURVATURE_BATCHES 3 /* as Lee et al. have it */
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#define EVALUATION_BATCH 256
 
 static int64_t batches_per_epoch(const struct ht_trainer *t)
 {
@@ -333,15 +323,33 @@ enum ht_status ht_trainer_step(struct ht_trainer *t, struct ht_error *err)
     return status;
 }
 
-static void report(const struct ht_trainer *t, const struct ht_train_hooks *hooks,
-                   struct ht_train_event *event)
+void ht_trainer_report(const struct ht_trainer *t, const struct ht_train_hooks *hooks,
+                       struct ht_train_event *event)
 {
     if (!hooks || !hooks->event)
         return;
+    const int64_t rounding = ht_experiment_rounding_steps(t->e);
     event->epochs = t->e->train.epochs;
-    event->step = t->state.step;
-    event->steps = t->e->train.epochs * batches_per_epoch(t);
+    event->step += event->rounding ? 0 : rounding + t->state.step;
+    event->steps = rounding + t->e->train.epochs * batches_per_epoch(t);
     hooks->event(hooks->user, event);
+}
+
+/* Of the network as it is, after the epoch that has just been counted. */
+static enum ht_status check_health(struct ht_trainer *t, enum ht_form form, double score,
+                                   struct ht_error *err)
+{
+    const double started = t->state.epoch > 0 ? (double)(t->state.epoch - 1) : 0;
+    const struct ht_health_input in = {.model = t->model,
+                                       .network = &t->evaluation[form],
+                                       .objective = &t->objective,
+                                       .data = t->d,
+                                       .quantized = form == HT_FORM_QUANTIZED,
+                                       .learns = ht_schedule_rate(&t->schedule, started) >
+                                                 1e-3 * t->schedule.learning_rate,
+                                       .epoch = t->state.epoch,
+                                       .score = score};
+    return ht_health_check(&t->health, &in, err);
 }
 
 /* After the last batch: validate, keep the best, write the line of metrics and the checkpoint. */
@@ -354,11 +362,13 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
     const double batches = (double)batches_per_epoch(t);
     const double last_step = (double)s->epoch + (batches - 1) / batches;
     struct ht_evaluation v = {0};
+    enum ht_status status = HT_OK;
     if (validates)
-        ht_evaluate(&v, &t->evaluation[scored], &t->objective, t->d, HT_VALIDATION);
-    if (validates && !isfinite(v.loss))
+        status = ht_evaluate(&v, &t->evaluation[scored], &t->objective, t->d, HT_VALIDATION, err);
+    if (status == HT_OK && validates && !isfinite(v.loss))
         return diverged(t, "the validation loss", t->state.step, err);
-    enum ht_status status = check_finite(t, err);
+    if (status == HT_OK)
+        status = check_finite(t, err);
     if (status != HT_OK)
         return status;
     /* Scores of a network of another form do not compete. */
@@ -388,7 +398,11 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
         s->best_score = v.score;
         s->best_loss = v.loss;
     }
-    status = ht_metrics_append(t->run_dir, t->objective.score, s, event, err);
+    status = check_health(t, scored, event->validation_score, err);
+    event->warnings = t->health.warnings;
+    event->n_warnings = t->health.n_warnings;
+    if (status == HT_OK)
+        status = ht_metrics_append(t->run_dir, t->objective.score, s, event, err);
     if (status == HT_OK && event->improved)
         status = ht_trainer_save_as(t, "best", err);
     return status == HT_OK ? ht_trainer_save_last(t, err) : status;
@@ -404,7 +418,7 @@ static enum ht_status poll_stops(struct ht_trainer *t, const struct ht_train_hoo
 {
     const struct ht_experiment *e = t->e;
     const int signal_number = hooks && hooks->stop ? (int)*hooks->stop : 0;
-    const double time = now();
+    const double time = ht_trainer_now();
     const bool time_is_up =
         e->run.max_minutes > 0 && time - clock->started > 60 * e->run.max_minutes;
     const bool due =
@@ -431,93 +445,43 @@ static enum ht_status poll_stops(struct ht_trainer *t, const struct ht_train_hoo
     return status;
 }
 
-static size_t load_calibration(void *user, size_t index, ht_real *x)
-{
-    const struct ht_trainer *t = user;
-    const size_t batch = (size_t)t->e->train.batch, at = index * batch;
-    const size_t left = t->d->count[HT_TRAIN] - at, count = left < batch ? left : batch;
-    ht_dataset_features(t->d, t->order + at, count, NULL, 0, 0, x);
-    return count;
-}
-
-/* Before the first quantized step, on the batches of its epoch. */
-static enum ht_status calibrate(struct ht_trainer *t, struct ht_error *err)
-{
-    const struct ht_experiment *e = t->e;
-    const int64_t all = batches_per_epoch(t), wanted = e->quant.calibration_batches;
-    const struct ht_calibration_data data = {(size_t)(wanted < all ? wanted : all),
-                                             (size_t)e->train.batch, load_calibration, t};
-    enum ht_status status = e->quant.equalize ? ht_model_equalize(t->model, err) : HT_OK;
-    if (status == HT_OK && wanted > 0)
-        status = ht_model_calibrate(t->model, &data, err);
-    if (status == HT_OK && e->quant.bias_correction)
-        status = ht_model_correct_biases(t->model, &data, err);
-    return status;
-}
-
-static void load_for_curvature(void *user, size_t index, struct ht_network *network)
-{
-    const struct ht_trainer *t = user;
-    const size_t batch = (size_t)t->e->train.batch, at = index * batch;
-    const size_t left = t->d->count[HT_TRAIN] - at, count = left < batch ? left : batch;
-    ht_network_load(network, &t->objective, t->d, t->order + at, count, NULL, 0, 0);
-}
-
-/* Between quantized epochs, on the first batches of the one that comes. */
-static enum ht_status adapt_to_curvature(struct ht_trainer *t, struct ht_error *err)
-{
-    const int64_t all = batches_per_epoch(t), epochs = t->state.epoch - t->e->quant.start_epoch;
-    const struct ht_curvature_data data = {
-        (size_t)(all < CURVATURE_BATCHES ? all : CURVATURE_BATCHES), load_for_curvature, t};
-    struct ht_network *network = &t->train[HT_FORM_FLOAT];
-    enum ht_status status = HT_OK;
-    if (t->state.batch > 0 || !ht_curvature_due(t->model, epochs))
-        return HT_OK;
-    if (!network->graph)
-        status = ht_network_init(network, t->model, &t->objective, (size_t)t->e->train.batch,
-                                 HT_FORM_FLOAT, true, NULL, err);
-    if (status == HT_OK)
-        status = ht_curvature_adapt(t->model, network, epochs, &data, training_run(t), err);
-    return status;
-}
-
 static enum ht_status train_epoch(struct ht_trainer *t, const struct ht_train_hooks *hooks,
                                   struct clock *clock, struct ht_error *err)
 {
     const enum ht_form form = form_of_epoch(t, t->state.epoch);
-    const double started = now();
+    const double started = ht_trainer_now();
     struct ht_train_event event = {.epoch = t->state.epoch + 1};
     enum ht_status status = need_networks(t, t->state.epoch, err);
     if (status != HT_OK)
         return status;
     ht_dataset_shuffle(t->d, t->e->seed, (uint64_t)t->state.epoch, t->order);
     if (form != HT_FORM_FLOAT && t->state.epoch == t->e->quant.start_epoch && t->state.batch == 0)
-        status = calibrate(t, err);
+        status = ht_trainer_calibrate(t, hooks, err);
     if (status == HT_OK)
-        status = adapt_to_curvature(t, err);
+        status = ht_trainer_adapt(t, err);
     if (status != HT_OK)
         return status;
-    double before = now();
+    double before = ht_trainer_now();
     while (t->state.batch < batches_per_epoch(t)) {
         status = train_batch(t, &t->train[form], err);
         if (status != HT_OK)
             return status;
         event.train_loss = t->state.loss_sum / (double)(t->state.batch * t->e->train.batch);
-        double after = now();
+        double after = ht_trainer_now();
         t->seconds += after - before;
-        report(t, hooks, &event);
+        ht_trainer_report(t, hooks, &event);
         if (t->state.batch < batches_per_epoch(t))
             status = poll_stops(t, hooks, clock, err);
         if (status != HT_OK)
             return status;
-        before = now();
+        before = ht_trainer_now();
     }
     status = end_epoch(t, &event, err);
     if (status != HT_OK)
         return status;
-    clock->saved = now();
+    clock->saved = ht_trainer_now();
     event.seconds = clock->saved - started;
-    report(t, hooks, &event);
+    ht_trainer_report(t, hooks, &event);
     return poll_stops(t, hooks, clock, err);
 }
 
@@ -531,21 +495,26 @@ static bool finished(const struct ht_trainer *t)
 
 /* train.epochs 0: the network of train.from, calibrated if it is to be quantized. The result stands
  * where that of the best epoch would. */
-static enum ht_status take_as_it_is(struct ht_trainer *t, struct ht_error *err)
+static enum ht_status take_as_it_is(struct ht_trainer *t, const struct ht_train_hooks *hooks,
+                                    struct ht_error *err)
 {
     struct ht_progress_state *s = &t->state;
     struct ht_evaluation v = {0};
     const enum ht_form form = form_of_epoch(t, 0);
     enum ht_status status = need_networks(t, 0, err);
-    if (status != HT_OK || s->has_best) /* resumed: it was done */
+    if (status == HT_OK && s->has_best) /* resumed: it was done */
+        return check_health(t, form, s->best_score, err);
+    if (status != HT_OK)
         return status;
     ht_dataset_shuffle(t->d, t->e->seed, 0, t->order);
     if (form == HT_FORM_QUANTIZED)
-        status = calibrate(t, err);
+        status = ht_trainer_calibrate(t, hooks, err);
     if (status == HT_OK && t->d->count[HT_VALIDATION] > 0)
-        ht_evaluate(&v, &t->evaluation[form], &t->objective, t->d, HT_VALIDATION);
+        status = ht_evaluate(&v, &t->evaluation[form], &t->objective, t->d, HT_VALIDATION, err);
     if (status == HT_OK)
         status = check_finite(t, err);
+    if (status == HT_OK)
+        status = check_health(t, form, t->d->count[HT_VALIDATION] ? v.score : (double)NAN, err);
     s->has_best = 1;
     s->best_score = v.score;
     s->best_loss = v.loss;
@@ -557,8 +526,8 @@ static enum ht_status take_as_it_is(struct ht_trainer *t, struct ht_error *err)
 enum ht_status ht_trainer_run(struct ht_trainer *t, const struct ht_train_hooks *hooks,
                               struct ht_error *err)
 {
-    struct clock clock = {now(), now()};
-    enum ht_status status = t->e->train.epochs == 0 ? take_as_it_is(t, err) : HT_OK;
+    struct clock clock = {ht_trainer_now(), ht_trainer_now()};
+    enum ht_status status = t->e->train.epochs == 0 ? take_as_it_is(t, hooks, err) : HT_OK;
     while (status == HT_OK && !finished(t))
         status = train_epoch(t, hooks, &clock, err);
     if (status == HT_OK) /* a resumed run that was complete has none yet */
@@ -579,6 +548,11 @@ const struct ht_objective *ht_trainer_objective(const struct ht_trainer *t)
 const struct ht_progress_state *ht_trainer_state(const struct ht_trainer *t)
 {
     return &t->state;
+}
+
+const struct ht_health *ht_trainer_health(const struct ht_trainer *t)
+{
+    return &t->health;
 }
 
 struct ht_network *ht_trainer_evaluation(const struct ht_trainer *t)

@@ -11,12 +11,14 @@
 #include "data/dataset.h"
 #include "layers/model.h"
 #include "train/checkpoint.h"
+#include "train/health.h"
 #include "train/objective.h"
 
 /* What the caller hears while a run goes on. */
 struct ht_train_event {
     int64_t epoch, epochs; /* 1-based; the epoch under way or just finished */
-    int64_t step, steps;   /* optimizer steps done, of the whole run */
+    int64_t step, steps;   /* done, of the whole run: iterations of AdaRound and optimizer steps */
+    bool rounding;         /* AdaRound is under way: no epoch and no loss yet */
     double train_loss;     /* mean over the epoch so far */
     bool epoch_end;        /* the fields below are valid */
     bool quantized;        /* this epoch trained the quantized network, or its soft form */
@@ -24,6 +26,9 @@ struct ht_train_event {
     double flip_rate, frozen; /* layers/oscillation.h; NAN when nothing is tracked */
     bool improved;
     double seconds; /* of the epoch, with validation */
+    /* All so far; those of this epoch have it as last_epoch, new ones as first_epoch, too. */
+    const struct ht_warning *warnings; /* [n_warnings] */
+    size_t n_warnings;
 };
 
 struct ht_train_hooks {
@@ -67,9 +72,12 @@ enum ht_status ht_trainer_restore_best(struct ht_trainer *t, struct ht_error *er
 struct ht_model *ht_trainer_model(const struct ht_trainer *t);
 const struct ht_objective *ht_trainer_objective(const struct ht_trainer *t);
 const struct ht_progress_state *ht_trainer_state(const struct ht_trainer *t);
+/* What was found wrong; borrowed. */
+const struct ht_health *ht_trainer_health(const struct ht_trainer *t);
 /* A network for evaluation in the form that was trained last. */
 struct ht_network *ht_trainer_evaluation(const struct ht_trainer *t);
-/* Seconds and samples of training steps alone in this process (no validation, no checkpoints). */
+/* Seconds and samples of training steps alone in this process (no validation, no checkpoints), and
+ * the seconds of AdaRound. */
 void ht_trainer_speed(const struct ht_trainer *t, double *seconds, double *samples);
 
 #endif

@@ -128,7 +128,10 @@ enum ht_status ht_trainer_resume(struct ht_trainer *t, const struct ht_train_hoo
     }
     if (*found) {
         load_speed(t);
-        return ht_metrics_truncate(t->run_dir, t->state.epoch, err);
+        status = ht_metrics_truncate(t->run_dir, t->state.epoch, err);
+        if (status == HT_OK)
+            status = ht_metrics_recall(t->run_dir, t->objective.score, &t->health, err);
+        return status;
     }
     if (status != HT_OK && err)
         *err = first;

@@ -192,7 +192,7 @@ Test(forward, batchnorm)
         for (int mode = 0; mode < 3; mode++) { /* eval, train, train with frozen statistics */
             fill(mean, n, 4, -1, 1);
             fill(var, n, 5, 0.5, 2);
-            struct ht_attr_batchnorm attr = {0.1f, EPSILON, mean, var};
+            struct ht_attr_batchnorm attr = {0.1f, EPSILON, mean, var, false};
             struct ht_run run = mode ? train : eval;
             run.freeze_batchnorm = mode == 2;
             struct input in[] = {{b, n, x, false}, {1, n, gamma, true}, {1, n, beta, true}};
@@ -228,7 +228,7 @@ Test(forward, batchnorm_by_hand)
 {
     float data[] = {1, 2, 3, 4, 5, 9}, gamma[] = {1, 2}, beta[] = {0, 1};
     float mean[] = {0, 0}, var[] = {1, 1};
-    struct ht_attr_batchnorm attr = {0.1f, 1e-12f, mean, var};
+    struct ht_attr_batchnorm attr = {0.1f, 1e-12f, mean, var, false};
     struct input in[] = {{3, 2, data, false}, {1, 2, gamma, true}, {1, 2, beta, true}};
     run_op(&ht_op_batchnorm, &attr, 3, in, &train, y);
     const double expected[] = {-1.2247448714,        1 - 2 * 1.0190493307, 0,
@@ -245,7 +245,7 @@ Test(forward, batchnorm_by_hand)
 Test(forward, batchnorm_is_stable)
 {
     float gamma = 1, beta = 0, mean = 0, var = 1;
-    struct ht_attr_batchnorm attr = {0.1f, EPSILON, &mean, &var};
+    struct ht_attr_batchnorm attr = {0.1f, EPSILON, &mean, &var, false};
     for (size_t i = 0; i < 8; i++)
         x[i] = 100000.f + (float)(i % 2);
     struct input in[] = {{8, 1, x, false}, {1, 1, &gamma, true}, {1, 1, &beta, true}};
@@ -257,7 +257,7 @@ Test(forward, batchnorm_is_stable)
 Test(forward, batchnorm_of_one_row)
 {
     float gamma[] = {2, 2}, beta[] = {3, -1}, mean[] = {0, 0}, var[] = {1, 4};
-    struct ht_attr_batchnorm attr = {0.5f, EPSILON, mean, var};
+    struct ht_attr_batchnorm attr = {0.5f, EPSILON, mean, var, false};
     x[0] = 7;
     x[1] = -5;
     struct input in[] = {{1, 2, x, false}, {1, 2, gamma, true}, {1, 2, beta, true}};
@@ -500,8 +500,8 @@ static void assert_refused(const struct ht_op *op, const void *attr, int n_in,
 Test(forward, shapes_are_checked)
 {
     float stats[5] = {0};
-    const struct ht_attr_batchnorm bn = {0.1f, EPSILON, stats, stats};
-    const struct ht_attr_batchnorm bad_bn = {0.1f, 0, stats, stats};
+    const struct ht_attr_batchnorm bn = {0.1f, EPSILON, stats, stats, false};
+    const struct ht_attr_batchnorm bad_bn = {0.1f, 0, stats, stats, false};
     const struct ht_attr_dropout drop = {1, 0};
     const struct ht_attr_softmax_cross_entropy smooth = {0}, bad_smooth = {1};
     const struct input batch = {1, 5, NULL, false}, narrow = {1, 1, NULL, false};

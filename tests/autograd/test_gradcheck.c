@@ -163,7 +163,7 @@ void gradcheck_batchnorm(void)
                 mean[j] = 0.25 * (double)j - 1;
                 var[j] = 0.5 + (double)(j % 7);
             }
-            struct ht_attr_batchnorm attr = {0.1, 1e-3, mean, var};
+            struct ht_attr_batchnorm attr = {0.1, 1e-3, mean, var, false};
             struct op_case c = {.op = &ht_op_batchnorm,
                                 .attr = &attr,
                                 .in = {wide[i], {1, wide[i].cols}, {1, wide[i].cols}},
@@ -272,7 +272,7 @@ static struct ht_node *leaf(struct ht_graph *g, const struct ht_params *p, int s
 static struct ht_node *use_all(struct ht_graph *g, const struct ht_params *p, struct ht_node *x)
 {
     static ht_real mean[COLS], var[COLS];
-    static const struct ht_attr_batchnorm bn = {0.1, 1e-2, mean, var};
+    static const struct ht_attr_batchnorm bn = {0.1, 1e-2, mean, var, false};
     x = test_add(g, &ht_op_dense, NULL, x, leaf(g, p, W), NULL);
     x = test_add(g, &ht_op_bias, NULL, x, leaf(g, p, B), NULL);
     x = test_add(g, &ht_op_bias, NULL, x, leaf(g, p, ROW), NULL);
@@ -313,7 +313,7 @@ static struct ht_node *same_gamma_and_beta(struct ht_graph *g, const struct ht_p
                                            void *user)
 {
     static ht_real mean[COLS], var[COLS];
-    static const struct ht_attr_batchnorm bn = {0.1, 1e-2, mean, var};
+    static const struct ht_attr_batchnorm bn = {0.1, 1e-2, mean, var, false};
     struct ht_node *x =
         test_add(g, &ht_op_batchnorm, &bn, leaf(g, p, X), leaf(g, p, GAMMA), leaf(g, p, GAMMA));
     return use_all(g, p, test_add(g, &ht_op_tanh, NULL, x, NULL, NULL));
@@ -397,7 +397,7 @@ static struct ht_node *chain(struct ht_graph *g, const struct ht_params *p, void
 {
     const struct chain *k = user;
     static ht_real mean[COLS], var[COLS];
-    static const struct ht_attr_batchnorm bn = {0.1, 1e-2, mean, var};
+    static const struct ht_attr_batchnorm bn = {0.1, 1e-2, mean, var, false};
     static const struct ht_attr_leaky_relu leaky = {0.2};
     static const struct ht_attr_dropout drop = {0.3, 1};
     static const struct ht_attr_softmax_cross_entropy smooth = {0.1};

@@ -11,7 +11,7 @@ from harness import *
 csv_classes("toy")
 LAYERS = "[{dense: 12}, relu, {dense: 3}]"
 EXPERIMENT = experiment("toy-exp", "toy.yaml", LAYERS, dataset="validation: 0.2")
-COMMANDS = ["train", "compare", "export", "eval", "predict", "inspect", "check", "bench", "data"]
+COMMANDS = ["train", "compare", "export", "eval", "predict", "inspect", "check", "bits", "bench", "data"]
 run("train", EXPERIMENT)
 MODEL = "runs/toy-exp/model.h5"
 
@@ -89,7 +89,7 @@ def _():
 
 @test("what is not built yet says so, exit 2")
 def _():
-    for args in (["export", "runs/toy-exp", "--to", "onnx"], ["export", "runs/toy-exp", "--to", "c"],
+    for args in (["export", "runs/toy-exp", "--to", "c"],
                  ["export", "runs/toy-exp", "--to", "safetensors"]):
         r = run(*args, code=(0, 2), timeout=300)
         if r.code == 2:

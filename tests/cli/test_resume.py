@@ -18,7 +18,8 @@ def write_experiment(checkpoint_minutes):
         "res", "pics.yaml", LAYERS, dataset="validation: 100, augment: {shift: 1, rotation: 5}",
         quant="{start_epoch: 2, calibration_batches: 5, weights: {bits: 3, rounding: stochastic}, "
               "freeze_batchnorm_epochs: 2, dampening: 1e-3, freeze_threshold: 0.02, track_flips: true, "
-              "activations: {range: percentile}, layers: {first: {activations: {range: octav}}}}",
+              "activations: {range: percentile}, layers: {first: {weights: {granularity: group, group: 32}, "
+              "activations: {range: octav}}}}",
         train="{epochs: 7, batch: 8, learning_rate: 3e-3, early_stopping: 3}",
         run="{dir: runs, checkpoint_minutes: %.8f}" % checkpoint_minutes)
 

@@ -52,6 +52,14 @@ def _():
           "affine, range: min_max}}}}")
 
 
+@test("AdaRound, and training from there")
+def _():
+    experiment("start", "pics.yaml", WIDE, quant="null", train="{epochs: 1}", dataset="validation: 40")
+    run("train", "start.yaml", "run.dir=out")
+    check("ada", WIDE, "{weights: {bits: 2, range: mse}, calibration_batches: 3, adaround: true, "
+          "adaround_iterations: 60, bias_correction: true}", "{epochs: 1, from: out/start}")
+
+
 @test("ranges that look at the values")
 def _():
     for weights, activations in (("percentile", "kl"), ("mse", "percentile"), ("octav", "mse"),
@@ -91,6 +99,16 @@ def _():
           "pow2_zero_free}}}}")
     check("codebook", WIDE, "{weights: {bits: 4, grid: codebook}, layers: {last: {weights: {bits: 2, "
           "estimator: ste}}}}", train="{epochs: 2, batch: 50, clip_norm: 0.5}")
+
+
+@test("groups: learned scales, and measured ones in a network that rounds by chance")
+def _():
+    check("groups", WIDE, "{weights: {bits: 4, granularity: group, group: 64}, track_flips: true, "
+          "dampening: 0.01, layers: {last: {weights: {bits: 2, group: 32}}}}")
+    check("measured", PLAIN, "{weights: {bits: 2, grid: zero_free, rounding: stochastic, granularity: "
+          "group, group: 40, range: mse}, layers: {last: {weights: {rounding: nearest_even, grid: apot, "
+          "bits: 4, range: ema}}}}", train="{epochs: 2, batch: 50, clip_norm: 0.5}")
+    check("soft", WIDE, "{weights: {bits: 3, granularity: group, estimator: parq}}")
 
 
 @test("learned offsets after table activations, transformed weights, rounding by chance")
@@ -136,6 +154,13 @@ def _():
           train="{epochs: 2, batch: 50, clip_norm: 0.5}")
     for name in ("qn", "parq", "prox"):
         equal(json.loads(read("out/%s/result.json" % name))["mismatched_outputs"], 0)
+
+
+@test("dynamic, weight-only and float16")
+def _():
+    check("dynamic", WIDE, "{weights: {bits: 4}, activations: {bits: 6, range: dynamic}}")
+    check("only", WIDE, "{weights: {bits: 4, grid: apot}, activations: {bits: 32}, layers: {last: "
+          "{weights: {bits: 16}}}}")
 
 
 @test("float32")

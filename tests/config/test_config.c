@@ -177,7 +177,7 @@ Test(config, each_error_has_its_place)
          "seed is 18446744073709551616, out of range: 0..18446744073709551615"},
         {BASE "seed: <>-1\n", "seed is -1, out of range: 0..18446744073709551615"},
         {BASE "quant: {weights: {bits: <>9}}\n",
-         "quant.weights.bits is 9, out of range: 1..8, or 32"},
+         "quant.weights.bits is 9, out of range: 1..8, 16, or 32"},
         {"name: a\ndata: {name: iris, validation: <>1.5}\nmodel: {layers: [{dense: 3}]}\n",
          "data.validation must be a share below 1 or a whole number, found '1.5'"},
         {"name: a\ndata: {name: iris, test: <>-1}\nmodel: {layers: [{dense: 3}]}\n",
@@ -189,7 +189,7 @@ Test(config, each_error_has_its_place)
          "train.optimizer is 'lbfgs', not one of: sgd, adam, adamw"},
         {BASE "quant: {activations: {range: <>emma}}\n",
          "quant.activations.range is 'emma', not one of: min_max, ema, percentile, kl, mse, octav, "
-         "learned, twn, kmeans (did you mean "
+         "learned, twn, kmeans, dynamic (did you mean "
          "'ema'?)"},
         {"name: <>a b\ndata: {name: iris}\nmodel: {layers: [{dense: 3}]}\n",
          "name is 'a b': only letters, digits and ._- are allowed"},
@@ -367,7 +367,8 @@ Test(config, bad_arguments)
         {"quant.layers.lst.weights.bits=8",
          "unknown layer 'lst' in quant.layers (did you mean 'last'?)"},
         {"quant.layers.dense1.weights.bits=32",
-         "a float32 layer inside an integer network is not supported: use 8"},
+         "a float32 layer inside a quantized network is not supported: use 8, or 16 where "
+         "activations are float"},
         {"quant.weights.bits=1", "grid narrow has 2..8 bits, not 1 (grid binary has 1)"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -43,6 +43,8 @@ static void random_quantizer(struct dice *d, bool weights, struct ht_text *t)
         ht_text_printf(t, "estimator: lsq, range: learned, ");
     if (weights && !own_range && roll(d, 2))
         ht_text_printf(t, "granularity: %s, ", PICK(d, "tensor", "channel"));
+    else if (weights && shape == 4 && roll(d, 2))
+        ht_text_printf(t, "group: %zu, ", 8 + roll(d, 249));
     ht_text_printf(t, "momentum: %.17g}", ht_rng_uniform(d->seed, HT_RNG_TEST, d->n++) + 1e-9);
 }
 
@@ -79,12 +81,14 @@ static void random_experiment(struct dice *d, struct ht_text *t)
     ht_text_printf(t, "name: %s\n", PICK(d, "a", "\"null\"", "x.y-z_1", "123", "true"));
     ht_text_printf(t, "seed: %llu\n",
                    (unsigned long long)ht_rng_below(d->seed, HT_RNG_TEST, d->n++, UINT64_MAX));
-    ht_text_printf(t, "data: {name: %s, dir: %s, validation: %s, standardize: %s}\n",
+    ht_text_printf(t, "data: {name: %s, dir: %s, validation: %s, standardize: %s%s}\n",
                    PICK(d, "iris", "a/b.yaml", "\"my data.yaml\""),
                    PICK(d, "\"\"", "\"null\"", "\"~\"", "\"a: b # c\"",
                         "\"\\\\ \\\" ' \\u2028\\N\"", "gr\xc3\xbc\xc3\x9f\x65", "'- x'",
                         "\"\\U0010FFFF\\uFFFE\\uFEFF\"", "'?'"),
-                   PICK(d, "0", "0.3333333333333333", "17", "5000", "1e5"), PICK(d, "on", "off"));
+                   PICK(d, "0", "0.3333333333333333", "17", "5000", "1e5"), PICK(d, "on", "off"),
+                   PICK(d, "", ", target: input, anomaly_classes: [3, \"a b\", 'c: #']",
+                        ", anomaly_classes: []"));
     size_t hidden = roll(d, 4);
     random_layers(d, hidden, t);
     if (roll(d, 5)) {

@@ -119,6 +119,46 @@ Test(layers, errors)
     }
 }
 
+Test(data, anomaly_classes)
+{
+    static const struct {
+        const char *data, *message;
+    } cases[] = {
+        {"target: input, anomaly_classes: <>Bag",
+         "data.anomaly_classes must be a list of names, such as [Bag, Sandal], found 'Bag'"},
+        {"target: input, anomaly_classes: [<>[Bag]]", "a class must be a name"},
+        {"target: input, anomaly_classes: [<>'']", "a class must be a name"},
+        {"target: input, anomaly_classes: [a, b, <>a]", "the class 'a' is listed twice"},
+        {"target: input, anomaly_classes: [<>\"a\\nb\"]",
+         "the class has a control character or line break in it"},
+        {"anomaly_classes: <>[a]",
+         "data.anomaly_classes are found by their reconstruction error: data.target must be input "
+         "(autoencoder)"},
+    };
+    char text[1024];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text,
+                 "name: x\ndata: {name: iris, %s}\nmodel: {layers: [{dense: 3}]}\n", cases[i].data);
+        expect_at_mark(text, cases[i].message);
+    }
+    struct ht_config *c = load("name: x\ndata: {name: iris, target: input, anomaly_classes: [3, "
+                               "T-shirt/top]}\nmodel: {layers: [{dense: 4}]}\n"
+                               "variants:\n  - {name: a}\n  - {name: b, data: {anomaly_classes: "
+                               "[Ankle boot]}}\n",
+                               NULL, 0);
+    static struct ht_experiment v;
+    const struct ht_experiment *e = ht_config_experiment(c);
+    cr_assert_eq(e->data.n_anomaly_classes, 2);
+    cr_assert_str_eq(e->data.anomaly_classes[0], "3");
+    cr_assert_str_eq(e->data.anomaly_classes[1], "T-shirt/top");
+    ht_config_variant(c, 1, &v);
+    cr_assert_eq(v.data.n_anomaly_classes, 1);
+    cr_assert_str_eq(v.data.anomaly_classes[0], "Ankle boot");
+    cr_assert_str_eq(v.data.anomaly_classes[1], "");
+    ht_config_destroy(c);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
 /* What a quant map does to the weights of a tanh network. */
 static void check_weights(const char *quant, int bits, const char *grid, const char *range,
                           const char *estimator)
@@ -178,11 +218,35 @@ Test(quant, errors)
          "8-bit weights are narrow by contract, without -128: use grid narrow"},
         {"{weights: {bits: 8, grid: <>full}}",
          "8-bit weights are narrow by contract, without -128: use grid narrow"},
-        {"{activations: {bits: <>32}}",
-         "activations must have 1..8 bits; for a float32 network write quant: null or weights: "
-         "{bits: 32}"},
-        {"{input: {bits: <>32}}", "input must have 1..8 bits; for a float32 network write quant: "
-                                  "null or weights: {bits: 32}"},
+        {"{input: {bits: <>32}}",
+         "activations have 8 bits and the input 32: where one is float, the other must be, too "
+         "(without quant.input.bits it follows)"},
+        {"{input: {bits: <>8}, activations: {bits: 32}}",
+         "activations have 32 bits and the input 8: where one is float, the other must be, too "
+         "(without quant.input.bits it follows)"},
+        {"{activations: {bits: <>16}}",
+         "16 bits are for weights only: activations have 1..8, or 32"},
+        {"{output: {bits: <>16}}", "16 bits are for weights only: output have 1..8, or 32"},
+        {"{layers: {first: {weights: {bits: <>16}}}}",
+         "layer dense1: weights of 16 bits need activations of 32 bits in front of them, not 8"},
+        {"{layers: {last: {weights: {bits: <>16}}}}",
+         "layer dense2: weights of 16 bits need activations of 32 bits in front of them, not 8"},
+        {"{activations: {bits: 32}, layers: {first: {activations: {range: <>dynamic}}}}",
+         "the 32 bits of quant.activations are inherited, and float activations have no quantizer: "
+         "write bits, too"},
+        {"{weights: {range: <>dynamic}}",
+         "range dynamic is for the input and activations, not for weights"},
+        {"{output: {bits: 8, range: <>dynamic}}",
+         "range dynamic is for the input and activations, not for output"},
+        {"{activations: {range: dynamic, bits: 2, grid: <>zero_free}, input: {range: min_max}}",
+         "range dynamic needs grid full, narrow or affine, not zero_free"},
+        {"{input: {range: dynamic, estimator: <>ewgs}}",
+         "range dynamic clips nothing and learns nothing: it needs estimator ste (or clipped_ste, "
+         "which is the same here), not ewgs"},
+        {"{input: {range: dynamic, rounding: <>stochastic}}",
+         "range dynamic needs rounding nearest_even or floor, and scale real"},
+        {"{input: {range: dynamic, scale: <>power_of_two}}",
+         "range dynamic needs rounding nearest_even or floor, and scale real"},
         {"{activations: {granularity: <>channel}}",
          "granularity channel is for weights only: activations have one scale a tensor"},
         {"{input: {range: <>learned}}",
@@ -220,6 +284,33 @@ Test(quant, errors)
          "estimator lsq needs range learned, not twn"},
         {"{weights: {bits: 4, grid: codebook, granularity: <>channel}}",
          "grid codebook has one table for a layer: use granularity tensor"},
+        {"{weights: {granularity: <>group}}",
+         "granularity group multiplies levels within int8: 8 bits leave no room for that; grid "
+         "narrow has it up to 6 bits"},
+        {"{weights: {group: <>32}}",
+         "granularity group multiplies levels within int8: 8 bits leave no room for that; grid "
+         "narrow has it up to 6 bits"},
+        {"{weights: {bits: 5, grid: apot, granularity: <>group}}",
+         "granularity group multiplies levels within int8: 5 bits leave no room for that; grid "
+         "apot has it up to 4 bits"},
+        {"{weights: {bits: 4, grid: affine, granularity: <>group}}",
+         "granularity group is not for grid affine: use full, narrow, zero_free, binary, pow2, "
+         "pow2_zero_free, apot or ternary"},
+        {"{weights: {bits: 4, grid: codebook, granularity: <>group}}",
+         "granularity group is not for grid codebook: use full, narrow, zero_free, binary, pow2, "
+         "pow2_zero_free, apot or ternary"},
+        {"{weights: {bits: 4, granularity: group, scale: <>power_of_two}}",
+         "granularity group has scales of its own: it needs scale real"},
+        {"{weights: {bits: 4, granularity: group, estimator: <>dorefa}}",
+         "estimator dorefa has a fixed scale: it needs granularity tensor or channel"},
+        {"{weights: {bits: 4, group: <>300}}", "quant.weights.group is 300, out of range: 8..256"},
+        {"{activations: {granularity: <>group}}",
+         "granularity group is for weights only: activations have one scale a tensor"},
+        {"{activations: {group: <>32}}",
+         "granularity group is for weights only: activations have one scale a tensor"},
+        {"{layers: {last: {weights: {bits: 8, granularity: <>group}}}}",
+         "granularity group multiplies levels within int8: 8 bits leave no room for that; grid "
+         "narrow has it up to 6 bits"},
         {"{weights: {scale: <>power}}", "quant.weights.scale is 'power', not one of: real, "
                                         "power_of_two"},
         {"{weights: {bits: 4, grid: pow2, rounding: <>stochastic}}",
@@ -308,7 +399,8 @@ Test(quant, errors)
         {"{layers: {<>hidden: {weights: {bits: 8}}}}",
          "unknown layer 'hidden' in quant.layers; allowed: first, last, dense1, dense2"},
         {"{layers: {last: {weights: {bits: <>32}}}}",
-         "a float32 layer inside an integer network is not supported: use 8"},
+         "a float32 layer inside a quantized network is not supported: use 8, or 16 where "
+         "activations are float"},
         {"{layers: {last: {weights: {grid: <>zero_free}}}}", "grid zero_free has 1..4 bits, not 8"},
         {"{weights: {bits: 2, grid: full}, layers: {last: {weights: {bits: <>8}}}}",
          "8-bit weights are narrow by contract, without -128: use grid narrow"},
@@ -321,6 +413,10 @@ Test(quant, errors)
         expect_at_mark(text, cases[i].message);
     }
 }
+
+#define ADAROUND_GRIDS                                                                             \
+    "quant.adaround chooses between the two levels next to a weight: not with grid ternary or "    \
+    "codebook, granularity group, estimator dorefa or rounding floor"
 
 /* Post-training quantization, and what is done to a network before it. */
 Test(quant, calibration)
@@ -354,6 +450,28 @@ Test(quant, calibration)
         {"[{dense: 8, bias: false, name: h}, relu, {dense: 3}]",
          "quant: {bias_correction: <>true, calibration_batches: 4}\ntrain: {from: runs/a}\n",
          "quant.bias_correction: layer h has no bias"},
+        {"[{dense: 8}, relu, {dense: 3}]", "quant: {adaround: <>true, calibration_batches: 4}\n",
+         "quant.adaround is for a trained network that is quantized from the start: it needs "
+         "train.from, and quant.start_epoch 0"},
+        {"[{dense: 8}, relu, {dense: 3}]", "quant: {adaround: <>true}\ntrain: {from: runs/a}\n",
+         "quant.adaround measures on the calibration batches: quant.calibration_batches must be "
+         "at least 1"},
+        {"[{dense: 8}, relu, {dense: 3}]",
+         "quant: {adaround: true, calibration_batches: 4, weights: {grid: <>codebook, bits: 2}}\n"
+         "train: {from: runs/a}\n",
+         ADAROUND_GRIDS},
+        {"[{dense: 8}, relu, {dense: 3}]",
+         "quant: {adaround: true, calibration_batches: 4, layers: {last: {weights: {grid: "
+         "<>ternary}}}}\ntrain: {from: runs/a}\n",
+         ADAROUND_GRIDS},
+        {"[{dense: 8}, relu, {dense: 3}]",
+         "quant: {adaround: true, calibration_batches: 4, weights: {range: min_max, estimator: "
+         "<>dorefa}}\ntrain: {from: runs/a}\n",
+         ADAROUND_GRIDS},
+        {"[{dense: 8}, relu, {dense: 3}]",
+         "quant: {adaround: true, calibration_batches: 4, weights: {rounding: floor, grid: "
+         "<>full, bits: 4}}\ntrain: {from: runs/a}\n",
+         ADAROUND_GRIDS},
         {"[{dense: 8}, tanh, dropout, {dense: 3}]",
          "quant: {equalize: <>true}\ntrain: {from: runs/a}\n",
          "quant.equalize moves factors through activations, which tanh does not let pass: only "
@@ -370,16 +488,83 @@ Test(quant, calibration)
         HEAD "model: {layers: [{dropout: 0.1}, {dense: 8, bias: false}, batchnorm, leaky_relu, "
              "{dense: 4}, {dense: 3}]}\n"
              "quant: {calibration_batches: 9, equalize: true, bias_correction: true, "
+             "adaround: true, adaround_iterations: 77, "
              "activations: {range: percentile, percentile: 99.9}}\n"
              "train: {epochs: 0, from: runs/a}\n",
         NULL, 0);
     const struct ht_experiment *e = ht_config_experiment(c);
     cr_assert_eq(e->train.epochs, 0);
     cr_assert_eq(e->quant.calibration_batches, 9);
-    cr_assert(e->quant.equalize && e->quant.bias_correction);
+    cr_assert(e->quant.equalize && e->quant.bias_correction && e->quant.adaround);
+    cr_assert_eq(e->quant.adaround_iterations, 77);
     cr_assert_eq(e->quant.activations.percentile, 99.9);
     cr_assert_eq(e->quant.weights.percentile, 99.99);
     ht_config_destroy(c);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+/* What a quant map makes of input and activations; bits of the weights, and that it survives
+ * printing. */
+static void check_modes(const char *quant, int weight_bits, int bits, const char *range,
+                        int input_bits, const char *input_range)
+{
+    char text[512];
+    snprintf(text, sizeof text, TANH_BASE "quant: %s\n", quant);
+    struct ht_config *c = load(text, NULL, 0);
+    const struct ht_experiment *e = ht_config_experiment(c);
+    cr_assert_eq(e->quant.weights.bits, weight_bits, "%s", quant);
+    cr_assert_eq(e->quant.activations.bits, bits, "%s", quant);
+    cr_assert_eq(e->quant.input.bits, input_bits, "%s: %d", quant, e->quant.input.bits);
+    cr_assert_str_eq(e->quant.activations.range, range, "%s", quant);
+    cr_assert_str_eq(e->quant.input.range, input_range, "%s", quant);
+    check_round_trip(e);
+    ht_config_destroy(c);
+}
+
+Test(quant, modes)
+{
+    check_modes("{}", 8, 8, "ema", 8, "min_max");
+    check_modes("{activations: {bits: 32}}", 8, 32, "ema", 32, "min_max");
+    check_modes("{weights: {bits: 2}, input: {bits: 32}, activations: {bits: 32}}", 2, 32, "ema",
+                32, "min_max");
+    check_modes("{weights: {bits: 16}}", 16, 32, "ema", 32, "min_max");
+    check_modes("{weights: {bits: 16}, activations: {bits: 8}, input: {bits: 8}}", 16, 32, "ema",
+                32, "min_max");
+    check_modes("{activations: {range: dynamic, bits: 4}}", 8, 4, "dynamic", 8, "dynamic");
+    check_modes("{activations: {range: dynamic}, input: {range: min_max}}", 8, 8, "dynamic", 8,
+                "min_max");
+    check_modes("{input: {range: dynamic}}", 8, 8, "ema", 8, "dynamic");
+    check_modes("{activations: {range: dynamic, estimator: clipped_ste}}", 8, 8, "dynamic", 8,
+                "dynamic");
+    /* A sweep over the weights changes nothing else, but to 16 bits and back. */
+    struct ht_config *c = load(
+        TANH_BASE "quant: {activations: {range: dynamic}, input: {range: min_max}}\n", NULL, 0);
+    struct ht_experiment *e = copy_experiment(ht_config_experiment(c));
+    struct ht_error err = {0};
+    ASSERT_OK(ht_experiment_set(e, "quant.weights.bits", "4", &err), err);
+    cr_assert_str_eq(e->quant.input.range, "min_max");
+    cr_assert_str_eq(e->quant.activations.range, "dynamic");
+    ASSERT_OK(ht_experiment_set(e, "quant.weights.bits", "16", &err), err);
+    cr_assert_eq(e->quant.input.bits, 32);
+    cr_assert_eq(e->quant.activations.bits, 32);
+    ht_free(e);
+    ht_config_destroy(c);
+    /* Layers of several modes, told one by one. */
+    c = load(TANH_BASE "quant: {activations: {bits: 32}, layers: {first: {weights: {bits: 16}, "
+                       "activations: {bits: 4, range: dynamic}}}}\n",
+             NULL, 0);
+    cr_assert_eq(ht_experiment_weights(ht_config_experiment(c), 0)->bits, 16);
+    cr_assert_str_eq(ht_experiment_activations(ht_config_experiment(c), 0)->range, "dynamic");
+    ht_config_destroy(c);
+    /* There is nothing to calibrate. */
+    for (int i = 0; i < 3; i++) {
+        static const char *const quants[] = {"{activations: {bits: 32}}", "{weights: {bits: 16}}",
+                                             "{activations: {range: dynamic}}"};
+        char text[512];
+        snprintf(text, sizeof text, TANH_BASE "quant: %s\ntrain: {epochs: 0, from: runs/a}\n",
+                 quants[i]);
+        ht_config_destroy(load(text, NULL, 0));
+    }
     cr_assert_eq(ht_alloc_live(), 0);
 }
 
@@ -449,6 +634,27 @@ Test(quant, overrides_inherit)
     cr_assert_str_eq(second->range, "kmeans");
     cr_assert_str_eq(second->granularity, "tensor");
     check_round_trip(ht_config_experiment(c));
+    ht_config_destroy(c);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+/* Groups end where a layer's bits leave no room for their scales, and with the bits of a sweep. */
+Test(quant, groups_are_inherited_where_there_is_room)
+{
+    struct ht_error err = {0};
+    struct ht_config *c =
+        load(TANH_BASE "quant: {weights: {bits: 4, group: 32}, layers: {first: {weights: {bits: "
+                       "8}}, last: {weights: {bits: 6, group: 128}}}}\n",
+             NULL, 0);
+    struct ht_experiment e = *ht_config_experiment(c);
+    cr_assert_str_eq(e.quant.weights.granularity, "group");
+    cr_assert_eq(e.quant.weights.group, 32);
+    cr_assert_str_eq(ht_experiment_weights(&e, 0)->granularity, "channel");
+    cr_assert_str_eq(ht_experiment_weights(&e, 1)->granularity, "group");
+    cr_assert_eq(ht_experiment_weights(&e, 1)->group, 128);
+    check_round_trip(&e);
+    ASSERT_OK(ht_experiment_set(&e, "quant.weights.bits", "8", &err), err);
+    cr_assert_str_eq(e.quant.weights.granularity, "channel");
     ht_config_destroy(c);
     cr_assert_eq(ht_alloc_live(), 0);
 }
@@ -618,7 +824,7 @@ Test(set, failure_changes_nothing)
         const char *key, *value, *message;
     } cases[] = {
         {"quant.weights.bits", "9",
-         "argument 'quant.weights.bits=9': quant.weights.bits is 9, out of range: 1..8, or 32"},
+         "argument 'quant.weights.bits=9': quant.weights.bits is 9, out of range: 1..8, 16, or 32"},
         {"quant.activations.bits", "1",
          "argument 'quant.activations.bits=1': activations on grid binary after relu: relu leaves "
          "the negative levels unused: use grid affine, or remove relu"},

@@ -80,3 +80,19 @@ Test(hdf5, reads_tables_in_parts)
     ASSERT_LOAD_FAILS(&f, HT_ERR_DATA, "a.h5: sample 3, value 2 is not a finite number");
     fixture_finish(&f);
 }
+
+Test(hdf5, reads_features_alone)
+{
+    static struct fixture f;
+    float values[5 * 3];
+    fixture_init(&f, "hdf5", "none");
+    for (size_t i = 0; i < 15; i++)
+        values[i] = (float)i;
+    write_hdf5(&f, "d.h5", "x", H5T_NATIVE_FLOAT, 2, (hsize_t[]){5, 3}, values);
+    add_file(&f, "table", "d.h5", "x");
+    ASSERT_OK(fixture_load(&f), f.err);
+    cr_assert(f.data->n == 5 && f.data->features == 3); /* no column is taken for a label */
+    cr_assert(!f.data->labels && !f.data->targets);
+    cr_assert_eq(memcmp(f.data->values, values, sizeof values), 0);
+    fixture_finish(&f);
+}

@@ -13,10 +13,11 @@ LINK = re.compile(r'\]\(([^)#:]+)(?:#[^)]*)?\)')
 
 
 def places(name, text):
-    """(written, path) of what one page names; placeholders such as op_<name>.c are left out."""
+    """(written, path) of what one page names; placeholders such as op_<name>.c,
+    and what npm installs, are left out."""
     for match in PATH.finditer(text):
         following = text[match.end():match.end() + 1]
-        if not re.search(r'[<>*{}]|NAME', match.group()) and following not in ('<', '*', '{'):
+        if not re.search(r'[<>*{}]|NAME|node_modules', match.group()) and following not in ('<', '*', '{'):
             yield match.group(), os.path.join(root, match.group())
     for match in LINK.finditer(text):
         yield match.group(1), os.path.join(root, os.path.dirname(name), match.group(1))

@@ -17,6 +17,8 @@ static const struct ht_quantizer_spec weights = {"narrow", "learned",      "lsq"
 static const struct ht_quantizer_spec activations = {
     "affine", "learned", "lsq", "nearest_even", 8, false, .momentum = 0.1};
 
+static size_t group; /* of inputs of the weights; 0: none */
+
 /* Widths around the blocks that work is divided into; dropout between quantized layers, a table. */
 static struct ht_model *make_model(void)
 {
@@ -38,6 +40,11 @@ static struct ht_model *make_model(void)
         b->init = "he";
         b->activation = kinds[i];
         b->weights = weights;
+        b->weights.group = group;
+        if (group && i == 2) { /* measured in each step, row by row */
+            b->weights.range = "mse";
+            b->weights.estimator = "clipped_ste";
+        }
         b->activations = activations;
     }
     spec.quantized = true;
@@ -135,7 +142,7 @@ static size_t nodes_as_bytes(const struct ht_graph *g)
     return n;
 }
 
-Test(bytes, are_the_whole_numbers)
+static void compare_ways(void)
 {
     struct ht_kernels kernels;
     for (unsigned mask = HT_ISA_C; mask != 0 && mask <= 1u << 16; mask = mask << 1 | 1) {
@@ -156,6 +163,17 @@ Test(bytes, are_the_whole_numbers)
         }
     }
     cr_assert_eq(ht_alloc_live(), 0);
+}
+
+Test(bytes, are_the_whole_numbers)
+{
+    compare_ways();
+}
+
+Test(bytes, of_groups_are_the_whole_numbers)
+{
+    group = 32; /* the last of a row is shorter */
+    compare_ways();
 }
 
 /* Bytes that were made early are of the parameters then: whoever changes these says so. */

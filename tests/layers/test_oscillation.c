@@ -6,13 +6,18 @@
 #include "layers/oscillation.h"
 #include "tensor/blas.h"
 
-/* One layer of two weights, scale 1, levels -3..3. */
-static struct ht_model *make(bool tracks, const char *rounding)
+/* One layer of some weights, levels -3..3. */
+static struct ht_model *make_layer(bool tracks, const char *rounding, size_t inputs, size_t group)
 {
     struct ht_error err = {0};
     struct ht_model *m;
-    const struct ht_quantizer_spec w = {
-        .grid = "narrow", .range = "learned", .estimator = "lsq", .rounding = rounding, .bits = 3};
+    const struct ht_quantizer_spec w = {.grid = "narrow",
+                                        .range = "learned",
+                                        .estimator = "lsq",
+                                        .rounding = rounding,
+                                        .bits = 3,
+                                        .per_channel = group != 0,
+                                        .group = group};
     const struct ht_quantizer_spec a = {.grid = "affine",
                                         .range = "ema",
                                         .estimator = "ste",
@@ -24,7 +29,7 @@ static struct ht_model *make(bool tracks, const char *rounding)
                                         .activation = "none",
                                         .weights = w,
                                         .activations = a};
-    struct ht_model_spec spec = {.inputs = 2,
+    struct ht_model_spec spec = {.inputs = inputs,
                                  .blocks = &block,
                                  .n_blocks = 1,
                                  .quantized = true,
@@ -32,8 +37,15 @@ static struct ht_model *make(bool tracks, const char *rounding)
                                  .input = a,
                                  .output = {.bits = 32}};
     ASSERT_OK(ht_model_create(&m, &spec, &err), err);
-    m->blocks[0].weights.scale[0] = 1;
     m->blocks[0].weights.ready[0] = 1;
+    return m;
+}
+
+/* Of two, scale 1. */
+static struct ht_model *make(bool tracks, const char *rounding)
+{
+    struct ht_model *m = make_layer(tracks, rounding, 2, 0);
+    m->blocks[0].weights.scale[0] = 1;
     return m;
 }
 
@@ -109,6 +121,30 @@ Test(oscillation, freezes)
 {
     check_freezing("nearest_even");
     check_freezing("floor");
+}
+
+/* Groups of 2, 2 and 1 weights: levels are codes, each with the scale of its group. */
+Test(oscillation, of_groups)
+{
+    struct ht_model *m = make_layer(true, "nearest_even", 5, 2);
+    static const float scales[3] = {1, 0.5f, 0.25f}, codes[5] = {2, -1, 3, 1, -2};
+    struct ht_quantizer *q = &m->blocks[0].weights;
+    memcpy(q->scale, scales, sizeof scales);
+    ht_quantizer_refresh(q, HT_MODE_TRAIN);
+    for (int i = 0; i < 6; i++) {
+        for (int k = 0; k < 5; k++)
+            weights(m)[k] = codes[k] * q->effective[k / 2];
+        weights(m)[3] = (i % 2 ? 2.2f : 1.2f) * q->effective[1];
+        ht_oscillation_update(m, 0.6, 0.5, NULL);
+    }
+    for (int k = 0; k < 5; k++) {
+        const float level = k == 3 ? 2 : codes[k]; /* frozen on the average, as above */
+        cr_assert_eq(state(m, "dense1.weight.level")[k], level, "%d", k);
+        cr_assert_eq(state(m, "dense1.weight.frequency")[k], k == 3 ? 2 : 0, "%d", k);
+        cr_assert_eq(weights(m)[k], level * q->effective[k / 2], "%d", k);
+    }
+    ht_model_destroy(m);
+    cr_assert_eq(ht_alloc_live(), 0);
 }
 
 Test(oscillation, costs_nothing_when_it_is_off)

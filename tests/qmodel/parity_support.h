@@ -23,6 +23,7 @@ struct setup {
     struct ht_block_spec blocks[MAX_BLOCKS];
     double input_lo, input_hi;
     bool input_range_given; /* else observed in training */
+    bool finite;            /* inputs: real ones have no bounds to clip what is infinite */
     bool freeze;            /* batch normalization, in the last step */
     int steps;
     double learning_rate;
@@ -76,7 +77,7 @@ static inline float *test_inputs(const struct setup *s)
     float *x = malloc(BATCH * s->spec.inputs * sizeof *x);
     fill(x, BATCH * s->spec.inputs, s->seed, 1000000, s->input_lo - 0.1 * width,
          s->input_hi + 0.1 * width);
-    for (size_t i = 0; i < BATCH * s->spec.inputs; i += 97)
+    for (size_t i = 0; !s->finite && i < BATCH * s->spec.inputs; i += 97)
         x[i] = (const float[]){1e30f, -1e30f, INFINITY, -INFINITY, 0, -0.0f}[i % 6];
     return x;
 }
@@ -89,7 +90,7 @@ static inline struct ht_model *make_model(struct setup *s)
     s->spec.quantized = true;
     ASSERT_OK(ht_model_create(&m, &s->spec, &err), err);
     ht_model_initialize(m, s->seed);
-    if (s->input_range_given) {
+    if (s->input_range_given && m->input_kind == HT_TENSOR_LEVELS) {
         struct ht_range_stats stats = {(float)s->input_lo, (float)s->input_hi,
                                        (float)(s->input_hi - s->input_lo) / 4};
         ht_model_set_input_range(m, &stats);
@@ -113,6 +114,10 @@ static inline void train(const struct setup *s, struct ht_model *m)
         batch_statistics |= m->blocks[i].batchnorm && !s->freeze;
         dropout |= m->blocks[i].dropout > 0 || m->blocks[i].weights.stochastic ||
                    m->blocks[i].output.stochastic || m->blocks[i].before_table.stochastic;
+        /* Training adds up real products in any order, and folds no batch normalization there. */
+        batch_statistics |=
+            m->blocks[i].input_kind == HT_TENSOR_REAL ||
+            (m->blocks[i].input_kind == HT_TENSOR_DYNAMIC && m->blocks[i].batchnorm);
     }
     if (ht_model_is_soft(m))
         soft = make_network_of(m, HT_FORM_SOFT, true);
@@ -168,8 +173,9 @@ static inline void describe(const struct setup *s, const struct ht_model *m, cha
     int n = snprintf(text, size, "seed %llu", (unsigned long long)s->seed);
     for (size_t i = 0; i < m->n_blocks; i++) {
         const struct ht_block_spec *b = &s->blocks[i];
-        n += snprintf(text + n, size - (size_t)n, "; %zux%zu w %s%d%s a %s%d %s%s%s", b->units,
-                      m->blocks[i].in, b->weights.grid, b->weights.bits,
+        n += snprintf(text + n, size - (size_t)n, "; %zux%zu kinds %d>%d w %s%d%s a %s%d %s%s%s",
+                      b->units, m->blocks[i].in, (int)m->blocks[i].input_kind,
+                      (int)m->blocks[i].output_kind, b->weights.grid, b->weights.bits,
                       b->weights.per_channel ? "/channel" : "", b->activations.grid,
                       b->activations.bits, b->activation, b->batchnorm ? " bn" : "",
                       b->bias ? " bias" : "");

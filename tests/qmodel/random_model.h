@@ -94,6 +94,16 @@ static inline void fill_weights(struct random_source *r, struct ht_qlayer *l)
         naive_put(w->packed, i * (size_t)w->grid.bits, w->grid.bits,
                   w->grid.step != 1 ? (unsigned)index : (unsigned)level & mask);
     }
+    if (w->grid.has_zero_point || draw(r, 0, 1))
+        return;
+    w->group = (size_t)draw(r, 1, 45);
+    const size_t groups = (l->in + w->group - 1) / w->group;
+    w->group_scale = ht_calloc(l->out * groups, 1);
+    int most = 127;
+    while (most * w->grid.hi > 127 || most * w->grid.lo < -127)
+        most--;
+    for (size_t i = 0; i < l->out * groups; i++)
+        w->group_scale[i] = (uint8_t)draw(r, 1, most);
 }
 
 static inline void fill_output(struct random_source *r, struct ht_qlayer *l, float gain)
@@ -201,7 +211,7 @@ static inline int naive_round(double u, const struct ht_qactivation *q)
     return best + q->zero_point;
 }
 
-static inline int naive_weight(const struct ht_qweights *w, size_t i)
+static inline int naive_level(const struct ht_qweights *w, size_t i)
 {
     int code = 0;
     for (int b = 0; b < w->grid.bits; b++) {
@@ -213,6 +223,13 @@ static inline int naive_weight(const struct ht_qweights *w, size_t i)
     if (w->grid.step == 2)
         return w->grid.lo + 2 * code;
     return w->grid.lo < 0 && code >> (w->grid.bits - 1) ? code - (1 << w->grid.bits) : code;
+}
+
+static inline int naive_weight(const struct ht_qlayer *l, size_t n, size_t k)
+{
+    const struct ht_qweights *w = &l->weights;
+    const size_t groups = w->group ? (l->in + w->group - 1) / w->group : 0;
+    return naive_level(w, n * l->in + k) * (groups ? w->group_scale[n * groups + k / w->group] : 1);
 }
 
 /* float32 products and quotients of floats, rounded once: double holds them well enough. */
@@ -239,8 +256,7 @@ static inline void naive_layer(const struct ht_qmodel *m, size_t index, const in
         const int z_w = l->weights.zero_point ? l->weights.zero_point[c] : 0;
         int64_t acc = l->bias[n];
         for (size_t k = 0; k < l->in; k++)
-            acc += (int64_t)(a[k] - from->zero_point) *
-                   (naive_weight(&l->weights, n * l->in + k) - z_w);
+            acc += (int64_t)(a[k] - from->zero_point) * (naive_weight(l, n, k) - z_w);
         const float product = multiply32(from->scale, l->weights.scale[c]);
         if (l->output == HT_QOUTPUT_REAL) {
             real[n] = multiply32((float)acc, product);
@@ -309,6 +325,16 @@ static inline void set_weights(struct ht_qlayer *l, const char *grid, int bits, 
                                   : ht_grid_code(g, g->lo + (int)i % g->n_levels * g->step));
     for (size_t n = 0; n < out; n++)
         l->weights.scale[n] = 0.125f;
+}
+
+/* Groups of `group` inputs; group g of neuron n has the scale 1 + (n + g) % 4. */
+static inline void set_groups(struct ht_qlayer *l, size_t group)
+{
+    const size_t groups = (l->in + group - 1) / group;
+    l->weights.group = group;
+    l->weights.group_scale = ht_calloc(l->out * groups, 1);
+    for (size_t i = 0; i < l->out * groups; i++)
+        l->weights.group_scale[i] = (uint8_t)(1 + (i / groups + i % groups) % 4);
 }
 
 /* 5 -> 3 (narrow, 3 bits, tanh by table) -> 7 (affine, 5 bits) real */

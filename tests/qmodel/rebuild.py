@@ -1,5 +1,6 @@
 """Rebuilds a network from a model file with h5py and NumPy alone, from what docs/file-format.md
-says, and runs it: rebuild.py MODEL INPUTS OUTPUTS (raw little-endian float32). Integer steps are
+says, and runs it: rebuild.py MODEL INPUTS OUTPUTS [MODEL INPUTS OUTPUTS ...]
+(raw little-endian float32). Integer steps are
 int64, every float step is one np.float32 operation."""
 import sys
 
@@ -31,25 +32,102 @@ def quantize(u, node):
     return q.astype(np.int64) + zero_point
 
 
+def find_rows(x, node):
+    """Scale and zero point of each row of x, by docs/numerics.md, section 11."""
+    lo, hi = int(attribute(node, "lo")), int(attribute(node, "hi"))
+    least = np.maximum(np.minimum(x.min(axis=1), f32(0)), f32(-(2.0**64)))
+    most = np.minimum(np.maximum(x.max(axis=1), f32(0)), f32(2.0**64))
+    zero_point = np.zeros(len(x), np.int64)
+    if text(attribute(node, "grid")) == "affine":
+        scale = (most - least) / f32(hi - lo)
+        fits = scale >= f32(2.0**-30)
+        zero_point[fits] = np.rint(f32(lo) - least[fits] / scale[fits])
+    else:
+        scale = np.maximum(most, -least) / f32(hi)
+    return np.maximum(scale, f32(2.0**-30)), zero_point
+
+
+def quantize_rows(x, node):
+    """level - zero point of each row, and the rows' scales."""
+    scale, zero_point = find_rows(x, node)
+    lo = f32(int(attribute(node, "lo"))) - zero_point.astype(f32)
+    hi = f32(int(attribute(node, "hi"))) - zero_point.astype(f32)
+    u = np.clip(x / scale[:, None], lo[:, None], hi[:, None])
+    q = np.floor(u) if text(attribute(node, "rounding")) == "floor" else np.rint(u)
+    return q.astype(np.int64), scale
+
+
+def ordered_products(x, weight):
+    """x . weight^T in the one order: 16 lanes over blocks of 512, lanes, blocks."""
+    pad = -x.shape[1] % 16
+    x, weight = np.pad(x, ((0, 0), (0, pad))), np.pad(weight, ((0, 0), (0, pad)))
+    total = np.zeros((len(x), len(weight)), f32)
+    for block in range(0, x.shape[1], 512):
+        lanes = np.zeros((len(x), len(weight), 16), f32)
+        for k in range(block, min(block + 512, x.shape[1]), 16):
+            lanes += x[:, None, k : k + 16] * weight[None, :, k : k + 16]
+        for width in (8, 4, 2, 1):
+            lanes = lanes[:, :, :width] + lanes[:, :, width:]
+        total += lanes[:, :, 0]
+    return total
+
+
+def activate(y, output):
+    name = text(attribute(output, "activation"))
+    if name in ("relu", "relu6"):
+        y = np.where(y < 0, f32(0), y)
+    if name == "relu6":
+        y = np.where(y > 6, f32(6), y)
+    if name == "leaky_relu":
+        y = np.where(y > 0, y, f32(attribute(output, "slope")) * y)
+    assert name in ("none", "relu", "relu6", "leaky_relu"), name
+    return y
+
+
 def unpack(node, level):
     rows, columns = (int(n) for n in text(attribute(node, "shape")).split("x"))
     bits = int(attribute(node, "bits"))
+    if text(attribute(node, "grid")) == "float16":
+        return np.frombuffer(node[:].tobytes(), "<f2").reshape(rows, columns).astype(f32)
     stream = np.unpackbits(node[:].astype(np.uint8), bitorder="little")
     assert not stream[rows * columns * bits :].any(), "pad bits"
     codes = stream[: rows * columns * bits].reshape(-1, bits) @ (1 << np.arange(bits))
     return level[codes].reshape(rows, columns).astype(np.int64)
 
 
-def layer(group, a, source):
+def pass_on(x, node, kind):
+    """Real values as the next layer takes them: levels, or (whole numbers, scales), or as they are."""
+    if kind == "codes":
+        return quantize(x / f32(attribute(node, "scale")), node)
+    return quantize_rows(x, node) if kind == "dynamic" else x
+
+
+def layer(group, a, source, kind):
+    """a: what pass_on gives. Returns the same for the next layer, and where it is described."""
     output = group["output"]
-    weight = unpack(group["weight"], group["level"][:])
+    to = text(attribute(output, "kind"))
+    weight = unpack(group["weight"], group["level"][:] if "level" in group else None)
+    size = int(group["weight"].attrs.get("group", 0))
+    if size:  # one scale for `size` inputs of a row, the last group may be shorter
+        scales = group["group_scale"][:].astype(np.int64).reshape(len(weight), -1)
+        weight *= np.repeat(scales, size, axis=1)[:, : weight.shape[1]]
+        assert np.abs(weight).max() <= 127
     if "zero_point" in group:
         weight -= group["zero_point"][:].astype(np.int64).reshape(-1, 1)
+    if kind != "codes":
+        row = f32(1)
+        if kind == "dynamic":
+            sums = (a[0] @ weight.T).astype(f32)
+            row = a[1][:, None]
+        else:
+            sums = ordered_products(a, weight.astype(f32))
+        y = sums * (row * group["scale"][:].astype(f32)) + group["real_bias"][:].astype(f32)
+        return pass_on(activate(y, output), output, to), output
     acc = (a - int(attribute(source, "zero_point"))) @ weight.T + group["bias"][:].astype(np.int64)
     assert np.abs(acc).max() < 2**31
     multiplier = f32(attribute(source, "scale")) * group["scale"][:].astype(f32)
-    if text(attribute(output, "kind")) == "real":
-        return acc.astype(f32) * multiplier, None
+    if to != "codes":
+        return pass_on(activate(acc.astype(f32) * multiplier, output), output, to), output
     multiplier = multiplier / f32(attribute(output, "scale"))
     levels = quantize(acc.astype(f32) * multiplier, output)
     if "table" not in group:
@@ -62,17 +140,18 @@ def layer(group, a, source):
 
 def run(file, x):
     source = file["input"]
-    a = quantize(x / f32(attribute(source, "scale")), source)
+    kind = text(source.attrs.get("kind", "codes"))
+    a = pass_on(x, source, kind)
     for name in sorted(file["layers"]):
-        a, source = layer(file["layers"][name], a, source)
-    if source is None:
+        a, source = layer(file["layers"][name], a, source, kind)
+        kind = text(attribute(file["layers"][name]["output"], "kind"))
+    if kind == "real":
         return a
     level = (a - int(attribute(source, "zero_point"))).astype(f32)
     return f32(attribute(source, "scale")) * level
 
 
-def main():
-    model, inputs, outputs = sys.argv[1:]
+def rebuild(model, inputs, outputs):
     with h5py.File(model, "r") as file:
         assert text(file.attrs["format"]) == "halftone model"
         features = int(file["input"].attrs["features"])
@@ -82,4 +161,5 @@ def main():
     y.astype("<f4").tofile(outputs)
 
 
-main()
+for at in range(1, len(sys.argv), 3):
+    rebuild(*sys.argv[at : at + 3])

@@ -117,12 +117,30 @@ BREAK(codebook_end_not_repeated, "levels are not those",
       TABLE("codebook", 2, g->level[HT_GRID_TABLE - 1] = 3;))
 BREAK(codebook_code_unused, "code 3 of neuron 0, input 3 is no level of grid codebook",
       TABLE("codebook", 2, cr_assert(ht_grid_set_levels(g, (int[]){-5, 1, 9}, 3));))
+/* groups: 5 inputs are 3 of 2, 2 and 1; levels of 3 bits are at most 3 */
+#define GROUPS(...)                                                                                \
+    set_groups(&l[0], 2);                                                                          \
+    cr_assert_eq(ht_qmodel_check(m, NULL), HT_OK);                                                 \
+    __VA_ARGS__
+BREAK(group_scale_zero,
+      "layer 0 (first): weights: group_scale 0 of neuron 1, group 2 is not in 1 to 42",
+      GROUPS(l[0].weights.group_scale[5] = 0;))
+BREAK(group_scale_too_large, "group_scale 43 of neuron 2, group 2 is not in 1 to 42",
+      GROUPS(l[0].weights.group_scale[8] = 43;))
+BREAK(group_scales_missing, "together or not at all", l[0].weights.group = 2;)
+BREAK(groups_missing, "together or not at all", GROUPS(l[0].weights.group = 0;))
+BREAK(groups_too_large, "groups of 16777217 inputs",
+      GROUPS(l[0].weights.group = HT_QMODEL_MAX_WIDTH + 1;))
+BREAK(groups_with_zero_points, "grid affine has no groups", set_groups(&l[1], 2);)
+BREAK(groups_in_the_bound, "layer 0 (first): range of sums: neuron 1",
+      l[0].bias[1] = INT32_MAX - 5 * 4 * 252; /* inputs are up to 252, positive levels 2 and 3 */
+      GROUPS(memset(l[0].weights.group_scale, 42, 9);))
 /* outputs */
 BREAK(activation_unknown, "unknown activation 'tanhh' with a table",
       strcpy(l[0].activation, "tanhh");)
 BREAK(activation_needs_table, "unknown activation 'tanh' without", l[0].has_table = false;)
 BREAK(activation_without_end, "damaged", memset(l[0].activation, 'a', 16);)
-BREAK(real_in_the_middle, "only the last layer", l[0].output = HT_QOUTPUT_REAL;)
+BREAK(real_in_the_middle, "real values have no table", l[0].output = HT_QOUTPUT_REAL;)
 BREAK(real_with_activation, "no activation, not relu", strcpy(l[1].activation, "relu");)
 BREAK(output_kind_unknown, "kind 5", l[1].output = (enum ht_qoutput_kind)5;)
 BREAK(output_scale_nan, "layer 0 (first): output: scale", l[0].quant.scale = NAN;)
@@ -156,8 +174,8 @@ Test(check, the_bound_is_exact)
         for (int corner = 0; corner < 8; corner++) {
             int64_t acc = l->bias[n];
             for (size_t k = 0; k < 3; k++)
-                acc += (corner >> k & 1 ? 7 : -8) *
-                       (naive_weight(&l->weights, n * 3 + k) - l->weights.zero_point[n]);
+                acc +=
+                    (corner >> k & 1 ? 7 : -8) * (naive_weight(l, n, k) - l->weights.zero_point[n]);
             expected = llabs(acc) > expected ? llabs(acc) : expected;
         }
     cr_assert_eq(worst, expected, "%lld, not %lld", (long long)worst, (long long)expected);

@@ -1,120 +1,7 @@
 /* Model files: round trips, an independent reader, and files that must be refused. */
 #include "qmodel/random_model.h"
 
-#include "io/container.h"
-
-/* --- a writer that changes one thing: save.c once more, between it and the container a mutation.
- * So every mutated file is a valid container, and only the loader's own checks can refuse it. ---
- */
-enum change { NOTHING, DROP, SET, SHORTEN, RETYPE, SET_ELEMENT };
-
-static struct mutation {
-    enum change change;
-    const char *path, *name; /* name NULL: the dataset itself */
-    double number;           /* of an attribute or element */
-    const char *text;
-    size_t element;
-    int hits;
-} mutation;
-
-static bool applies(enum change change, const char *path, const char *name)
-{
-    if (mutation.change != change || strcmp(mutation.path, path) != 0 || !name != !mutation.name ||
-        (name && strcmp(name, mutation.name) != 0))
-        return false;
-    mutation.hits++;
-    return true;
-}
-
-static void mutated_attr_i64(struct ht_container_writer *w, const char *path, const char *name,
-                             int64_t value)
-{
-    if (applies(DROP, path, name))
-        return;
-    if (applies(RETYPE, path, name))
-        ht_container_attr_text(w, path, name, "text");
-    else
-        ht_container_attr_i64(w, path, name,
-                              applies(SET, path, name) ? (int64_t)mutation.number : value);
-}
-
-static void mutated_attr_f64(struct ht_container_writer *w, const char *path, const char *name,
-                             double value)
-{
-    if (applies(DROP, path, name))
-        return;
-    if (applies(RETYPE, path, name))
-        ht_container_attr_i64(w, path, name, 1);
-    else
-        ht_container_attr_f64(w, path, name, applies(SET, path, name) ? mutation.number : value);
-}
-
-static void mutated_attr_text(struct ht_container_writer *w, const char *path, const char *name,
-                              const char *value)
-{
-    if (applies(DROP, path, name))
-        return;
-    if (applies(RETYPE, path, name))
-        ht_container_attr_i64(w, path, name, 1);
-    else
-        ht_container_attr_text(w, path, name, applies(SET, path, name) ? mutation.text : value);
-}
-
-static void mutated_put(struct ht_container_writer *w, const char *path,
-                        enum ht_container_type type, const void *data, int rank,
-                        const size_t *shape)
-{
-    static const size_t sizes[] = {1, 1, 4, 8, 4, 8};
-    const size_t count = shape[0], bytes = count * sizes[type];
-    if (applies(DROP, path, NULL))
-        return;
-    uint8_t *copy = calloc(count + 1, sizes[type]);
-    memcpy(copy, data, bytes);
-    size_t n = count;
-    if (applies(SHORTEN, path, NULL))
-        n = count > 1 ? count - 1 : count + 1;
-    if (applies(RETYPE, path, NULL))
-        type = type == HT_I32 ? HT_F32 : type == HT_F32 ? HT_I32 : HT_I8;
-    if (applies(SET_ELEMENT, path, NULL)) {
-        if (type == HT_U8)
-            copy[mutation.element] = (uint8_t)mutation.number;
-        else if (type == HT_I32)
-            ((int32_t *)(void *)copy)[mutation.element] = (int32_t)mutation.number;
-        else
-            ((float *)(void *)copy)[mutation.element] = (float)mutation.number;
-    }
-    ht_container_put(w, path, type, copy, rank, &n);
-    free(copy);
-}
-
-static void mutated_put_text(struct ht_container_writer *w, const char *path, const char *text)
-{
-    if (applies(DROP, path, NULL))
-        return;
-    ht_container_put_text(w, path, applies(SET, path, NULL) ? mutation.text : text);
-}
-
-static enum ht_status no_check(const struct ht_qmodel *m, struct ht_error *err)
-{
-    return HT_OK;
-}
-
-#define ht_container_attr_i64  mutated_attr_i64
-#define ht_container_attr_f64  mutated_attr_f64
-#define ht_container_attr_text mutated_attr_text
-#define ht_container_put       mutated_put
-#define ht_container_put_text  mutated_put_text
-#define ht_qmodel_check        no_check
-#define ht_qmodel_save         save_mutated
-enum ht_status save_mutated(const struct ht_qmodel *m, const char *path, struct ht_error *err);
-#include "qmodel/save.c"
-#undef ht_container_attr_i64
-#undef ht_container_attr_f64
-#undef ht_container_attr_text
-#undef ht_container_put
-#undef ht_container_put_text
-#undef ht_qmodel_check
-#undef ht_qmodel_save
+#include "qmodel/mutate.h"
 
 /* --- what the tests share --- */
 static char folder[64];
@@ -176,6 +63,11 @@ static void expect_layer(const struct ht_qlayer *a, const struct ht_qlayer *b)
     cr_assert_eq(!a->weights.zero_point, !b->weights.zero_point);
     cr_assert(!a->weights.zero_point || memcmp(a->weights.zero_point, b->weights.zero_point,
                                                a->weights.channels * sizeof(int32_t)) == 0);
+    cr_assert_eq(a->weights.group, b->weights.group);
+    cr_assert_eq(!a->weights.group_scale, !b->weights.group_scale);
+    cr_assert(!a->weights.group_scale ||
+              memcmp(a->weights.group_scale, b->weights.group_scale,
+                     a->out * ((a->in + a->weights.group - 1) / a->weights.group)) == 0);
     cr_assert_eq(memcmp(a->bias, b->bias, a->out * sizeof *a->bias), 0);
     expect_floats(a->multiplier, b->multiplier, a->out);
     cr_assert_str_eq(a->activation, b->activation);
@@ -240,15 +132,17 @@ Test(file, round_trip_gives_equal_models_and_equal_bytes, .init = setup, .fini =
 /* The file alone says what the network computes: h5py and NumPy get the same bits from it. */
 Test(file, h5py_and_numpy_rebuild_the_network, .init = setup, .fini = teardown)
 {
-    int with_tables = 0;
+    int with_tables = 0, with_groups = 0;
     for (uint64_t seed = 1; seed <= 8; seed++) {
         char model[128], inputs[128], outputs[128], command[1024];
         struct ht_error err = {0};
         struct ht_qmodel *m = random_model(seed);
         const size_t samples = 50;
         float *x = random_inputs(m, samples, seed);
-        for (size_t i = 0; i < m->n_layers; i++)
+        for (size_t i = 0; i < m->n_layers; i++) {
             with_tables += m->layers[i].weights.grid.step == 0;
+            with_groups += m->layers[i].weights.group != 0;
+        }
         ASSERT_OK(ht_qmodel_save(m, in_folder(model, "model.h5"), &err), err);
         write_file(in_folder(inputs, "x"), x, samples * m->input.features * sizeof *x);
         snprintf(command, sizeof command, "'%s' '%s' '%s' '%s' '%s'", HT_TEST_PYTHON,
@@ -274,6 +168,7 @@ Test(file, h5py_and_numpy_rebuild_the_network, .init = setup, .fini = teardown)
         ht_qmodel_destroy(m);
     }
     cr_assert_gt(with_tables, 2, "%d layers with tables", with_tables);
+    cr_assert_gt(with_groups, 2, "%d layers with groups", with_groups);
 }
 #endif
 
@@ -521,6 +416,71 @@ Test(file, mutated_tables_are_refused, .init = setup, .fini = teardown)
     expect_model(m, back);
     ht_qmodel_destroy(m);
     ht_qmodel_destroy(back);
+}
+
+static const struct mutation group_mutations[] = {
+    {DROP, L0 "/weight", "group", 0, NULL, 0, 0},
+    {DROP, L1 "/weight", "group", 0, NULL, 0, 0},
+    {RETYPE, L0 "/weight", "group", 0, NULL, 0, 0},
+    {SET, L0 "/weight", "group", -1, NULL, 0, 0},
+    {SET, L0 "/weight", "group", 1, NULL, 0, 0}, /* another number of scales */
+    {SET, L0 "/weight", "group", 5, NULL, 0, 0},
+    {SET, L0 "/weight", "group", 16777217, NULL, 0, 0},
+    {SET, L0 "/weight", "group", 9e18, NULL, 0, 0},
+    {SET, L1 "/weight", "group", 2, NULL, 0, 0}, /* has no scales, and zero points */
+    {DROP, L0 "/group_scale", NULL, 0, NULL, 0, 0},
+    {SHORTEN, L0 "/group_scale", NULL, 0, NULL, 0, 0},
+    {RETYPE, L0 "/group_scale", NULL, 0, NULL, 0, 0},
+    {SET_ELEMENT, L0 "/group_scale", NULL, 0, NULL, 8, 0},
+    {SET_ELEMENT, L0 "/group_scale", NULL, 43, NULL, 0, 0}, /* 3 * 43 > 127 */
+    {SET_ELEMENT, L0 "/group_scale", NULL, 255, NULL, 0, 0},
+    {SET, L0 "/weight", "bits", 8, NULL, 0, 0},
+};
+
+Test(file, mutated_groups_are_refused, .init = setup, .fini = teardown)
+{
+    char path[128], what[256];
+    struct ht_error err = {0};
+    in_folder(path, "mutated.h5");
+    for (size_t i = 0; i <= sizeof group_mutations / sizeof *group_mutations; i++) {
+        struct ht_qmodel *m = plain_model(), *back = NULL;
+        const bool last = i == sizeof group_mutations / sizeof *group_mutations;
+        set_groups(&m->layers[0], 2);
+        mutation = last ? (struct mutation){.change = NOTHING} : group_mutations[i];
+        ASSERT_OK(save_mutated(m, path, &err), err);
+        if (last) {
+            ASSERT_OK(ht_qmodel_load(&back, path, &err), err);
+            expect_model(m, back);
+            ht_qmodel_destroy(back);
+        }
+        ht_qmodel_destroy(m);
+        if (last)
+            break;
+        snprintf(what, sizeof what, "mutation %zu: %s %s", i, mutation.path,
+                 mutation.name ? mutation.name : "");
+        cr_assert_gt(mutation.hits, 0, "%s: not in the file", what);
+        expect_refused(path, what);
+    }
+}
+
+/* Who knows no groups must not read their files, and reads the others as ever. */
+Test(file, version_is_the_oldest_that_serves, .init = setup, .fini = teardown)
+{
+    char path[128];
+    struct ht_error err = {0};
+    in_folder(path, "model.h5");
+    for (unsigned grouped = 0; grouped < 2; grouped++) {
+        struct ht_qmodel *m = plain_model();
+        size_t n, bytes = ht_qmodel_bytes(m);
+        if (grouped)
+            set_groups(&m->layers[0], 2);
+        cr_assert_eq(ht_qmodel_bytes(m), bytes + grouped * 9);
+        ASSERT_OK(ht_qmodel_save(m, path, &err), err);
+        uint8_t *data = read_all(path, &n);
+        cr_assert_eq(data[24], 1 + grouped);
+        free(data);
+        ht_qmodel_destroy(m);
+    }
 }
 
 /* Codes: what the grid does not have, and bits after the last code. */

@@ -75,6 +75,9 @@ static struct ht_quantizer_spec pick_quantizer(struct dice *d, int bits, bool we
     if (g.step == 0 && strcmp(q.estimator, "dsq") == 0)
         q.estimator = "lsq";
     q.power_of_two &= strcmp(q.estimator, "dorefa") != 0;
+    if (q.per_channel && !q.power_of_two && strcmp(q.estimator, "dorefa") != 0 &&
+        ht_grid_max_group_scale(&g) >= 3 && throw(d, 2))
+        q.group = 1 + throw(d, 24);
     return q;
 }
 
@@ -341,6 +344,36 @@ Test(parity, scales_far_from_one)
                 expect_parity(&s, m);
                 ht_model_destroy(m);
             }
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+/* Every grid with room for the scales of groups, groups of many sizes, also one for a whole row. */
+Test(parity, groups)
+{
+    static const struct {
+        const char *grid;
+        int bits;
+    } all[] = {{"full", 2},      {"full", 3},   {"full", 6},   {"narrow", 2}, {"narrow", 3},
+               {"narrow", 4},    {"narrow", 5}, {"narrow", 6}, {"binary", 1}, {"zero_free", 1},
+               {"zero_free", 4}, {"pow2", 3},   {"apot", 4},   {"ternary", 2}};
+    static const size_t groups[] = {1, 5, 8, 31, 256};
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++)
+        for (size_t j = 0; j < sizeof groups / sizeof *groups; j++) {
+            const bool learned = (k + j) % 2;
+            struct setup s = plain_setup(j & 1, learned ? "learned" : "min_max");
+            s.seed = 7 * k + j;
+            for (size_t i = 0; i < 3; i++) {
+                struct ht_quantizer_spec *w = &s.blocks[i].weights;
+                w->grid = all[k].grid;
+                w->bits = all[k].bits;
+                w->group = groups[j];
+                if (ht_range_of_grid(w->grid)) {
+                    w->range = ht_range_of_grid(w->grid);
+                    w->estimator = "ste";
+                }
+            }
+            check(&s);
+        }
     cr_assert_eq(ht_alloc_live(), 0);
 }
 

@@ -2,8 +2,9 @@
  * (docs/numerics.md, 9). The list is ops.inc, and an op without a case here does not link. */
 #include "gradcheck.h"
 
+#include "quant/group.h"
+#include "quant/learned_bits.h"
 #include "quant/quant_dense.h"
-#include "quant/quantizer.h"
 
 #define HT_OP(name) void gradcheck_##name(void);
 #include "quant/ops.inc"
@@ -94,15 +95,17 @@ static void set_range(struct ht_quantizer *q, double width)
     ht_quantizer_refresh(q, HT_MODE_TRAIN);
 }
 
-/* x[channels, length] over the range and beyond it, away from where it clips. */
-static void fill_for(const struct ht_quantizer *q, ht_real *x, size_t length, uint64_t seed)
+/* x of n elements over the range and beyond it, away from where it clips. */
+static void fill_for(const struct ht_quantizer *q, ht_real *x, size_t n, uint64_t seed)
 {
-    for (size_t c = 0; c < q->channels; c++) {
-        const struct ht_rounder r = ht_quantizer_rounder(q, c);
-        const double s = q->effective[c], kinks[2] = {r.lo * s, r.hi * s};
+    const size_t rows = q->channels / q->groups, length = n / rows;
+    for (size_t i = 0; i < q->channels; i++) {
+        const struct ht_row_part p = ht_quantizer_part(q, i / q->groups, i % q->groups, length);
+        const struct ht_rounder r = ht_quantizer_rounder(q, p.channel);
+        const double s = q->effective[p.channel], kinks[2] = {r.lo * s, r.hi * s};
         const double width = kinks[1] - kinks[0];
-        test_fill(x + c * length, length, seed + c, kinks[0] - 0.3 * width, kinks[1] + 0.3 * width,
-                  kinks, 2, 0.03 * width);
+        test_fill(x + i / q->groups * length + p.at, p.n, seed + i, kinks[0] - 0.3 * width,
+                  kinks[1] + 0.3 * width, kinks, 2, 0.03 * width);
     }
 }
 
@@ -135,7 +138,7 @@ static struct gradcheck_result run_one(struct ht_quantizer q, bool dequantized, 
     ASSERT_OK(ht_params_allocate(&state, false, &err), err);
     ht_quantizer_bind(&q, &params, &state);
     set_range(&q, width);
-    fill_for(&q, params.value, ROWS * COLS / q.channels, 11);
+    fill_for(&q, params.value, ROWS * COLS, 11);
     for (size_t c = 0; c < q.channels; c++) { /* seen before, so that no value is at a clip */
         q.min[c] *= 4;
         q.max[c] *= 4;
@@ -228,10 +231,72 @@ Test(gradcheck, dsq)
     cr_assert_eq(ht_alloc_live(), 0);
 }
 
+/* Weights with a scale for each group; the last group is shorter. */
+static struct ht_quantizer make_groups(size_t grid, const char *range, const char *estimator,
+                                       size_t rows, size_t columns, size_t group)
+{
+    struct ht_quantizer q = make_quantizer(grid, range, estimator, true, true, rows);
+    struct ht_error err = {0};
+    ASSERT_OK(ht_quantizer_divide(&q, columns, group, &err), err);
+    return q;
+}
+
+static const size_t grids_with_room[] = {0, 5, 6, 8, 11};
+#define N_WITH_ROOM (sizeof grids_with_room / sizeof *grids_with_room)
+
+Test(gradcheck, groups)
+{
+    for (size_t i = 0; i < N_WITH_ROOM; i++)
+        for (size_t group = 2; group <= 8; group += 3)
+            for (size_t e = 0; e + 1 < N_ESTIMATORS; e++) { /* not pact */
+                const size_t grid = grids_with_room[i];
+                struct ht_quantizer q =
+                    make_groups(grid, "learned", estimators[e], ROWS, COLS, group);
+                check_one(q, false, 0.9, NULL);
+                check_one(q, false, 40, NULL);
+                check_one(make_groups(grid, "ema", estimators[e], ROWS, COLS, group), false, 0.9,
+                          NULL);
+            }
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
 void gradcheck_dequantize(void)
 {
     for (size_t g = 0; g < N_GRIDS; g++)
         check_one(make_quantizer(g, "learned", "lsq", false, false, ROWS), true, 0.9, NULL);
+}
+
+/* --- bits_quant --- */
+
+static struct ht_node *build_bits(struct ht_graph *g, const struct ht_params *p, void *user)
+{
+    return test_weigh(g, ht_bits_quant(g, ht_graph_param(g, p, 0), user));
+}
+
+/* Values on both sides of both ends, none near them. */
+void gradcheck_bits_quant(void)
+{
+    static const double widths[] = {2, 2.3, 3.4, 5.7, 8};
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
+        for (int kind = 0; kind < 4; kind++) {
+            const bool of_weights = kind < 2;
+            const size_t channels = kind == 1 ? ROWS : 1;
+            struct ht_params params = {0};
+            struct ht_learned_bits l;
+            struct ht_error err = {0};
+            ht_params_declare(&params, "x", ROWS, COLS, 0, 0, 0);
+            ht_learned_bits_declare(&l, &params, "x", of_weights, channels, widths[w], 2);
+            ASSERT_OK(ht_params_allocate(&params, true, &err), err);
+            if (kind == 3)
+                l.below = 0.3; /* as behind leaky_relu or gelu */
+            for (size_t c = 0; c < channels; c++)
+                ht_learned_bits_clip(&l)[c] = 0.8;
+            const double kinks[] = {0.8, -0.8, 0, -0.24};
+            test_fill(params.value, ROWS * COLS, 3 + w, -1.2, 1.2, kinks, 4, 0.02);
+            struct gradcheck c = {.build = build_bits, .user = &l, .params = &params};
+            gradcheck_assert(&c, of_weights ? "weights" : "activations");
+            ht_params_finish(&params);
+        }
 }
 
 /* --- soft_quant --- */
@@ -253,7 +318,7 @@ static void check_soft(struct ht_quantizer q, struct ht_run run, double step)
     ASSERT_OK(ht_params_allocate(&state, false, &err), err);
     ht_quantizer_bind(&q, &params, &state);
     set_range(&q, 0.9);
-    fill_for(&q, params.value, ROWS * COLS / q.channels, 17);
+    fill_for(&q, params.value, ROWS * COLS, 17);
     struct gradcheck c = {
         .build = build_soft, .user = &k, .params = &params, .step = step, .run = run};
     struct gradcheck_result r = gradcheck_run(&c);
@@ -285,6 +350,13 @@ void gradcheck_soft_quant(void)
                     q.fixed = part == 2;
                     check_soft(q, run, annealed[a].step);
                 }
+    for (size_t group = 2; group < 7; group += 2)
+        for (size_t a = 0; a < sizeof annealed / sizeof *annealed; a++) {
+            struct ht_quantizer q =
+                make_groups(0, "learned", annealed[a].estimator, ROWS, COLS, group);
+            q.parameter = annealed[a].parameter;
+            check_soft(q, (struct ht_run){.soft_share = 0.5}, annealed[a].step);
+        }
 }
 
 /* LSQ sec. 2.2: 1 / sqrt(N Q_P), N weights that share the scale, or features. */
@@ -428,7 +500,7 @@ static void fill_dense(struct dense *k, struct ht_params *p, uint64_t seed)
     if (k->out)
         set_range(k->out, 1.31);
     fill_for(k->x, span(p, "x"), BATCH * IN, seed);
-    fill_for(k->w, span(p, "w"), OUT * IN / k->w->channels, seed + 100);
+    fill_for(k->w, span(p, "w"), OUT * IN, seed + 100);
     if (k->bias)
         test_fill(span(p, "bias"), OUT, seed + 1, -1, 1, NULL, 0, 0);
     if (k->batchnorm) {
@@ -534,6 +606,25 @@ Test(gradcheck, dsq_in_quant_dense)
             k.x = &x;
             k.w = &w;
             k.out = &out;
+            k.clamp_lo = -INFINITY;
+            k.clamp_hi = INFINITY;
+            check_dense(k, NULL);
+        }
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+Test(gradcheck, groups_in_quant_dense)
+{
+    for (int form = 0; form < 4; form++)
+        for (size_t i = 0; i < N_WITH_ROOM; i++) {
+            struct ht_quantizer x = make_quantizer(0, "learned", "lsq", false, false, BATCH);
+            struct ht_quantizer w =
+                make_groups(grids_with_room[i], "learned", "lsq", OUT, IN, 2 + i % 3);
+            struct ht_quantizer out = make_quantizer(1, "learned", "lsq", false, false, BATCH);
+            struct dense k = dense_form(form);
+            k.x = &x;
+            k.w = &w;
+            k.out = i % 2 ? &out : NULL;
             k.clamp_lo = -INFINITY;
             k.clamp_hi = INFINITY;
             check_dense(k, NULL);

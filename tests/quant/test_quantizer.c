@@ -515,3 +515,58 @@ Test(batchnorm, folds)
         cr_assert_gt(f.weight_scale, 0);
     }
 }
+
+/* --- tallies --- */
+
+/* Levels -3..3 and scale 1: beyond +-3.5 is clipped. */
+Test(tally, of_weights_by_hand)
+{
+    static const float x[] = {0.2f, -0.4f, 1, 3.4f, 3.6f, -9, -3.5f, 2.5f};
+    struct fixture f = {0};
+    struct ht_tally tally = {0};
+    float level[8], plain[8];
+    const struct ht_place_in_run eval = {NULL, 0};
+    struct ht_quantizer *q =
+        add_quantizer(&f, "q", spec_of("narrow", 3, "learned", "nearest_even", false), true, 1);
+    ready(&f);
+    set_range(q, 1, 0);
+    ht_quantizer_levels(q, 0, eval, x, 8, plain);
+    q->tally = &tally;
+    ht_quantizer_levels(q, 0, eval, x, 8, level);
+    cr_assert_eq(memcmp(level, plain, sizeof level), 0, "counting changes a level");
+    cr_assert_eq(tally.n, 8);
+    cr_assert_eq(tally.clipped, 2);
+    static const size_t counts[7] = {2, 0, 0, 2, 1, 1, 2}; /* -3 .. 3 */
+    for (size_t i = 0; i < 256; i++)
+        cr_assert_eq(tally.level[i], i < 7 ? counts[i] : 0, "%zu", i);
+    cr_assert_eq(ht_tally_codes_used(&tally), 5);
+    finish(&f);
+}
+
+/* Levels 0..15 with zero point 4, from units: -4.5..11.5 is inside. A table's outer steps differ.
+ */
+Test(tally, of_zero_points_and_tables)
+{
+    static const float u[] = {-4.4f, -4.6f, 11.4f, 11.6f, 0};
+    struct fixture f = {0};
+    struct ht_tally tally = {0}, table = {0};
+    float level[5];
+    const struct ht_place_in_run eval = {NULL, 0};
+    struct ht_quantizer *q =
+        add_quantizer(&f, "q", spec_of("affine", 4, "ema", "nearest_even", false), false, 1);
+    struct ht_quantizer *p =
+        add_quantizer(&f, "p", spec_of("pow2", 3, "ema", "nearest_even", false), true, 1);
+    ready(&f);
+    set_range(q, 1, 4);
+    set_range(p, 1, 0);
+    q->tally = &tally;
+    p->tally = &table;
+    ht_quantizer_round_units(q, eval, u, 5, level);
+    cr_assert_eq(tally.clipped, 2);
+    cr_assert_eq(tally.level[0], 2);
+    cr_assert_eq(tally.level[15], 2);
+    cr_assert_eq(tally.level[4], 1);
+    ht_quantizer_levels(p, 0, eval, u, 5, level); /* -4 -2 -1 0 1 2 4: +-5 is inside */
+    cr_assert_eq(table.clipped, 2);
+    finish(&f);
+}

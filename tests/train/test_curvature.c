@@ -71,7 +71,7 @@ static double expected_delta(const struct ht_model *m, size_t n_batches)
 {
     const struct ht_quantizer *q = &m->blocks[0].weights;
     const float *w = m->params.value + m->params.spans[m->blocks[0].weight_span].offset;
-    double delta = 0;
+    double traces = 0, deviations = 0;
     for (size_t batch = 0; batch < n_batches; batch++) {
         double trace = 0, sum = 0, square = 0;
         for (size_t o = 0; o < OUT; o++)
@@ -85,9 +85,10 @@ static double expected_delta(const struct ht_model *m, size_t n_batches)
                 sum += g / (IN * OUT);
                 square += g * g / (IN * OUT);
             }
-        delta += trace / (IN * OUT) / (3 * sqrt(square - sum * sum)) / (double)n_batches;
+        traces += trace / (double)n_batches;
+        deviations += sqrt(square - sum * sum) / (double)n_batches;
     }
-    return delta;
+    return traces / (IN * OUT) / (3 * deviations);
 }
 
 Test(curvature, of_a_linear_layer)

@@ -6,6 +6,8 @@
 #define PEAK_MACS           ((uint64_t)2 * LANES)
 #include "kernels/x86/dense.h"
 #include "kernels/x86/pack.h"
+#include "kernels/x86/real_ymm.h"
+#include "kernels/x86/real.h"
 
 void ht_kernels_install_avx2(struct ht_kernels *k)
 {
@@ -17,4 +19,5 @@ void ht_kernels_install_avx2(struct ht_kernels *k)
     k->quantize = quantize;
     k->lookup = lookup;
     k->peak = peak;
+    install_real(k);
 }

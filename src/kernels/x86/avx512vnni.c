@@ -6,6 +6,8 @@
 #define PEAK_MACS ((uint64_t)4 * LANES)
 #include "kernels/x86/dense.h"
 #include "kernels/x86/pack.h"
+#include "kernels/x86/real_zmm.h"
+#include "kernels/x86/real.h"
 
 /* Without an instruction that counts bits, those of 1-bit weights are planes as others are. */
 static size_t packed_size_in_planes(const struct ht_kernel_weights *w)
@@ -34,4 +36,5 @@ void ht_kernels_install_avx512vnni(struct ht_kernels *k)
     k->quantize = quantize;
     k->lookup = lookup;
     k->peak = peak;
+    install_real(k);
 }

@@ -11,6 +11,7 @@
 /* Bits of CPUID (Intel SDM, volume 2A) and of XCR0. */
 #define LEAF1_ECX_OSXSAVE         (1u << 27)
 #define LEAF1_ECX_AVX             (1u << 28)
+#define LEAF1_ECX_F16C            (1u << 29) /* every CPU with AVX2 has it */
 #define LEAF7_EBX_AVX2            (1u << 5)
 #define LEAF7_EBX_AVX512F         (1u << 16)
 #define LEAF7_EBX_AVX512BW        (1u << 30)
@@ -48,7 +49,8 @@ static bool saves(unsigned state)
 
 bool ht_x86_has_avx2(void)
 {
-    return saves(XCR0_YMM) && (cpuid(1, 0).c & LEAF1_ECX_AVX) && (cpuid(7, 0).b & LEAF7_EBX_AVX2);
+    const unsigned ecx = LEAF1_ECX_AVX | LEAF1_ECX_F16C;
+    return saves(XCR0_YMM) && (cpuid(1, 0).c & ecx) == ecx && (cpuid(7, 0).b & LEAF7_EBX_AVX2);
 }
 
 bool ht_x86_has_avxvnni(void)

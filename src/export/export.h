@@ -1,0 +1,54 @@
+/* Other file formats, written from the integer model or from a float32 network. */
+#ifndef HT_EXPORT_EXPORT_H
+#define HT_EXPORT_EXPORT_H
+
+#include <stdbool.h>
+
+#include "layers/model.h"
+#include "qmodel/qmodel.h"
+
+struct ht_export_source {
+    const struct ht_qmodel *model;  /* with network: only what it says beside its layers */
+    const struct ht_model *network; /* a float32 network, or NULL */
+};
+
+/* How an exported network takes raw values, those of the training data. */
+enum ht_export_input {
+    HT_EXPORT_FLOAT, /* float32; image bytes as 0..255 */
+    HT_EXPORT_U8     /* bytes; only where the training data are bytes */
+};
+
+struct ht_export_options {
+    enum ht_export_input input;
+};
+
+struct ht_export_format {
+    const char *name, *suffix; /* static: "onnx", ".onnx" */
+    bool floats;               /* takes float32 networks */
+    /* NULL: hdf5, which ht_qmodel_save writes. Atomic, and the same bytes for the same source.
+     * HT_ERR_CONFIG for what the format cannot express. */
+    enum ht_status (*write)(const struct ht_export_source *source,
+                            const struct ht_export_options *options, const char *path,
+                            struct ht_error *err);
+};
+
+/* HT_ERR_CONFIG for an unknown name (with the nearest one) and for those not built yet. */
+enum ht_status ht_export_format_find(const struct ht_export_format **ret, const char *name,
+                                     struct ht_error *err);
+
+/* "float" or "u8"; HT_ERR_CONFIG for another. */
+enum ht_status ht_export_input_find(enum ht_export_input *ret, const char *name,
+                                    struct ht_error *err);
+
+/* HT_ERR_CONFIG when the format does not take this network, quantized or not. */
+enum ht_status ht_export_check_source(const struct ht_export_format *format,
+                                      const struct ht_model *network, struct ht_error *err);
+
+/* format->write of `model`, the lowered form of `network`, or of the network itself if it is not
+ * quantized; model says then what goes with it. */
+enum ht_status ht_export_write(const struct ht_export_format *format, const struct ht_qmodel *model,
+                               const struct ht_model *network,
+                               const struct ht_export_options *options, const char *path,
+                               struct ht_error *err);
+
+#endif

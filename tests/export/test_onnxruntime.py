@@ -1,0 +1,171 @@
+"""Exported networks in ONNX Runtime: the same bits as the integer engine, whatever the runtime
+optimizes and however many rows it gets at once; and what runs there are integer kernels.
+
+usage: test_onnxruntime.py HALFTONE WRITE_RANDOM
+
+Skipped without node and the package of tests/export/package.json, which tools/check installs.
+"""
+import csv
+import gzip
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "cli"))
+sys.dont_write_bytecode = True
+
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
+
+from harness import Skip, equal, folder, main, path, run, test, write  # noqa: E402
+
+WRITE_RANDOM = os.path.abspath(sys.argv[2])
+DATA = "/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz"
+VARIANTS = [(8, 8), (4, 8), (2, 8), (4, 4), (2, 2)]
+EXPERIMENT = """name: fashion
+seed: 1
+data: {name: fashion-mnist}
+model: {layers: [{dense: 128}, batchnorm, relu, {dense: 64}, batchnorm, relu, {dense: 10}]}
+quant:
+  weights: {bits: 8, grid: narrow, range: learned, estimator: lsq, granularity: channel}
+  activations: {range: learned, estimator: lsq}
+train: {epochs: 1, batch: 128}
+run: {dir: runs}
+variants:
+  - {name: float, quant: null}
+"""
+INTEGER = {"QGemm", "MatMulInteger"}
+
+
+def node_command():
+    if not os.path.isdir(os.path.join(HERE, "node_modules", "onnxruntime-node")):
+        raise Skip("no onnxruntime-node in tests/export: npm ci --ignore-scripts there")
+    node = shutil.which("node")
+    if not node:
+        raise Skip("no node")
+    return [node]
+
+
+def runtime(where, *arguments, command=None):
+    """The rows that onnxruntime.js prints; fails where a network does not load or run."""
+    p = subprocess.run((command or node_command()) + [os.path.join(HERE, "onnxruntime.js"), where,
+                                                      *arguments],
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=500, check=False)
+    if p.returncode != 0:
+        raise AssertionError(p.stderr.decode()[-3000:])
+    results = [json.loads(line) for line in p.stdout.decode().splitlines()]
+    errors = [r for r in results if "error" in r]
+    equal(errors, [], "networks that do not run")
+    return results
+
+
+def all_equal(results):
+    equal([r for r in results if r["mismatched"]], [], "results that differ")
+    return sum(r["compared"] for r in results)
+
+
+def operators(where, name):
+    """Of the network that the runtime's optimization left."""
+    model = onnx.load(os.path.join(where, name + ".optimized"))
+    return [n.op_type for n in model.graph.node]
+
+
+def put_case(where, name, inputs, outputs, near=False):
+    kind = "u8" if inputs.dtype == np.uint8 else "f32"
+    inputs.tofile(os.path.join(where, "%s.in.%s" % (name, kind)))
+    outputs.astype("<f4").tofile(os.path.join(where, name + (".near.f32" if near else ".out.f32")))
+    with open(os.path.join(where, name + ".json"), "w", encoding="utf-8") as f:
+        json.dump({"features": inputs.shape[1], "outputs": outputs.shape[1]}, f)
+
+
+def engine_outputs(model):
+    """Of the whole test part, by the integer engine."""
+    shown = run("predict", model, DATA, "-o", "csv").out.splitlines()
+    return np.array([[float(r["output_%d" % j]) for j in range(10)] for r in csv.DictReader(shown)])
+
+
+@test("10,000 images through w8a8, w4a8, w2a8, w4a4 and w2a2: every bit of every output")
+def _():
+    node_command()
+    if not os.path.exists(DATA):
+        raise Skip("no Fashion-MNIST here")
+    text = EXPERIMENT + "".join(
+        "  - {name: w%da%d, quant: {weights: {bits: %d}, activations: {bits: %d}}}\n" % (w, a, w, a)
+        for w, a in VARIANTS)
+    write("fashion.yaml", text)
+    run("compare", "fashion.yaml", "--quiet", timeout=500)
+    with gzip.open(DATA) as f:
+        images = np.frombuffer(f.read()[16:], np.uint8).reshape(-1, 784)
+    equal(len(images), 10000)
+    where = folder("fashion")
+    sizes = {}
+    for w, a in VARIANTS:
+        name = "w%da%d" % (w, a)
+        source = "runs/fashion/%s-seed1" % name
+        wanted = engine_outputs(source + "/model.h5")
+        for kind, inputs in (("u8", images), ("float", images.astype("<f4"))):
+            run("export", source, "--to", "onnx", "--input", kind,
+                "--out", os.path.join(where, "%s-%s.onnx" % (name, kind)))
+            put_case(where, "%s-%s" % (name, kind), inputs, wanted)
+        sizes[w, a] = os.path.getsize(os.path.join(where, name + "-u8.onnx"))
+    equal(all_equal(runtime(where)), 2 * len(VARIANTS) * 4 * 100000)
+    for w, a in VARIANTS:
+        for kind in ("u8", "float"):
+            left = operators(where, "w%da%d-%s" % (w, a, kind))
+            equal(left.count("QGemm"), 3, "integer products")
+            equal({"Gemm", "MatMul", "DequantizeLinear"} & set(left), set(), "float products")
+    # The weights are packed: 8 bits against 4 and 2, and 20 KB of everything else.
+    weights = 784 * 128 + 128 * 64 + 64 * 10
+    for w, a in VARIANTS:
+        assert weights * w / 8 < sizes[w, a] < weights * w / 8 + 20000, (w, a, sizes)
+
+
+@test("the float32 network, but for rounding")
+def _():
+    node_command()
+    if not os.path.exists(path("runs", "fashion")):
+        raise Skip("no Fashion-MNIST here")
+    r = run("export", "runs/fashion/float-seed1", "--to", "onnx", "--out", "float.onnx",
+            "-o", "json").json()[0]
+    where = folder("random-float")
+    subprocess.run([WRITE_RANDOM, where, "1", "14", "float"], check=True)
+    assert all_equal(runtime(where)) > 0
+    assert r["fake_quant_accuracy"] > 0.7, r
+
+
+@test("150 random networks of every grid and activation: every bit, by integer kernels")
+def _():
+    node_command()
+    where = folder("random")
+    subprocess.run([WRITE_RANDOM, where, "1000", "150", "onnx"], check=True)
+    assert all_equal(runtime(where)) > 100000
+    products = 0
+    for i in range(1000, 1150):
+        name = "onnx%04d" % i
+        left = operators(where, name)
+        with open(os.path.join(where, name + ".json"), encoding="utf-8") as f:
+            equal(sum(op in INTEGER for op in left), json.load(f)["layers"], name)
+        products += left.count("MatMulInteger")
+    assert products > 0
+
+
+@test("on a processor without VNNI (emulated), where wide products saturate")
+def _():
+    command = node_command()
+    emulator = shutil.which("qemu-x86_64")
+    if platform.machine() != "x86_64" or not emulator:
+        raise Skip("no qemu-x86_64, or no x86 processor")
+    where = folder("haswell")
+    subprocess.run([WRITE_RANDOM, where, "0", "6", "wide"], check=True)
+    subprocess.run([WRITE_RANDOM, where, "25", "12", "onnx"], check=True)
+    results = runtime(where, "all", "64",
+                      command=[emulator, "-cpu", "Haswell", command[0], "--jitless"])
+    equal(len(results), 18)
+    assert all_equal(results) > 0
+
+
+main()
