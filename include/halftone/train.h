@@ -22,7 +22,7 @@ extern "C" {
 
 struct ht_training_progress {
     int64_t epoch, epochs; /* 1-based */
-    int64_t step, steps;   /* optimizer steps done, of the whole run */
+    int64_t step, steps;   /* done, of the whole run: with iterations of AdaRound */
     double train_loss;     /* mean over the epoch so far */
     int epoch_end;         /* not 0: the two below are valid (NaN without validation data) */
     double validation_loss, validation_score;

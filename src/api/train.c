@@ -15,6 +15,8 @@ struct bridge {
 static void on_event(void *user, const struct ht_train_event *e)
 {
     const struct ht_training_options *o = ((struct bridge *)user)->options;
+    if (e->rounding) /* not an epoch yet */
+        return;
     const struct ht_training_progress p = {
         .epoch = e->epoch,
         .epochs = e->epochs,

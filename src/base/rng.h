@@ -17,7 +17,8 @@ enum ht_rng_purpose {
     HT_RNG_AUGMENT = 5, /* index = epoch */
     HT_RNG_TEST = 6,
     HT_RNG_ROUNDING = 7, /* index = span of the quantizer's zero point */
-    HT_RNG_PROBE = 8     /* directions of Hutchinson's estimate; index = span */
+    HT_RNG_PROBE = 8,    /* directions of Hutchinson's estimate; index = span */
+    HT_RNG_ADAROUND = 9  /* index = layer */
 };
 #define HT_RNG_STREAM(purpose, index) ((uint64_t)(purpose) | (uint64_t)(uint32_t)(index) << 32)
 

@@ -41,6 +41,11 @@ static void on_event(void *user, const struct ht_train_event *e)
     struct view *v = user;
     char text[160];
     say_moved(v);
+    if (e->rounding) {
+        ht_progress_update(&v->progress, ht_cli_now(), (uint64_t)e->step, (uint64_t)e->steps,
+                           "learning to round");
+        return;
+    }
     ht_progress_epoch(&v->progress, (unsigned)e->epoch, (unsigned)e->epochs);
     if (!e->epoch_end) {
         snprintf(text, sizeof text, "loss %.4f", e->train_loss);

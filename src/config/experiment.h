@@ -90,7 +90,8 @@ struct ht_experiment {
         int hard_epochs; /* annealed estimators: the last n epochs round as what ships does */
         int freeze_batchnorm_epochs; /* the last n epochs use frozen BN statistics */
         int calibration_batches;     /* before the first quantized step; 0: none */
-        bool equalize, bias_correction;
+        bool equalize, adaround, bias_correction;
+        int adaround_iterations; /* of each layer */
         double dampening;        /* of oscillating weights; 0 = off */
         double freeze_threshold; /* frequency from which a weight is frozen; 0 = off */
         double freeze_momentum;  /* of that frequency's average */

@@ -312,6 +312,12 @@ static void check_estimator(const struct rules *s, const struct ht_quantizer_con
         ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_ESTIMATOR, HT_ROW_GRID),
                            "quant.dampening is not defined for estimator dorefa: its bins are of "
                            "transformed weights");
+    if (s->e->quant.adaround && (is(name, "dorefa") || is(q->rounding, "floor") ||
+                                 is(q->granularity, "group") || range_of(q->grid)))
+        ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_GRID, HT_ROW_ESTIMATOR),
+                           "quant.adaround chooses between the two levels next to a weight: not "
+                           "with grid ternary or codebook, granularity group, estimator dorefa or "
+                           "rounding floor");
     if (s->e->quant.freeze_threshold > 0 && !is(q->range, "learned"))
         ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_RANGE, HT_ROW_ESTIMATOR),
                            "quant.freeze_threshold needs weights of range learned, not %s: other "
@@ -533,14 +539,19 @@ static void check_equalize(const struct rules *s)
     }
 }
 
+static void check_needs_batches(const struct rules *s, const bool *value, const char *name)
+{
+    if (*value && s->e->quant.calibration_batches == 0)
+        ht_diagnostics_add(s->r->d, written_at(s, value, s->e->quant.at),
+                           "quant.%s measures on the calibration batches: "
+                           "quant.calibration_batches must be at least 1",
+                           name);
+}
+
 static void check_bias_correction(const struct rules *s)
 {
     const struct ht_experiment *e = s->e;
     const struct ht_place place = written_at(s, &e->quant.bias_correction, e->quant.at);
-    if (e->quant.calibration_batches == 0)
-        ht_diagnostics_add(s->r->d, place,
-                           "quant.bias_correction measures on the calibration batches: "
-                           "quant.calibration_batches must be at least 1");
     for (size_t i = 0; i < e->model.n_layers; i++) {
         const struct ht_layer_config *layer = &e->model.layers[i];
         const bool normalized =
@@ -557,7 +568,10 @@ static void check_calibration(const struct rules *s)
 {
     const struct ht_experiment *e = s->e;
     check_needs_trained(s, &e->quant.equalize, "equalize");
+    check_needs_trained(s, &e->quant.adaround, "adaround");
+    check_needs_batches(s, &e->quant.adaround, "adaround");
     check_needs_trained(s, &e->quant.bias_correction, "bias_correction");
+    check_needs_batches(s, &e->quant.bias_correction, "bias_correction");
     if (e->quant.equalize)
         check_equalize(s);
     if (e->quant.bias_correction)

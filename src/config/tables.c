@@ -280,6 +280,20 @@ static const struct ht_field quant_fields[] = {
      .fallback = "false",
      .help = "cross-layer equalization of the network of train.from, before calibration; between "
              "layers only relu, leaky_relu or nothing"},
+    {.name = "adaround",
+     .type = HT_FIELD_BOOL,
+     QUANT(adaround),
+     .fallback = "false",
+     .help =
+         "learns on the calibration batches which weights of the network of train.from to round "
+         "up and which down; their scales then stay as calibrated"},
+    {.name = "adaround_iterations",
+     .type = HT_FIELD_INT,
+     QUANT(adaround_iterations),
+     .min = 1,
+     .max = 10000000,
+     .fallback = "10000",
+     .help = "adaround: iterations for each layer, of 32 samples"},
     {.name = "bias_correction",
      .type = HT_FIELD_BOOL,
      QUANT(bias_correction),

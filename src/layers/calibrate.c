@@ -1,4 +1,4 @@
-#include "layers/calibrate.h"
+#include "layers/calibration_run.h"
 
 #include <string.h>
 
@@ -7,22 +7,16 @@
 #include "quant/dynamic.h"
 #include "quant/half.h"
 
-/* --- a graph to run batches through --- */
+/* --- batches through a network --- */
 
-struct network {
-    struct ht_graph *graph;
-    struct ht_node *x;
-    struct ht_node **blocks; /* [n_blocks] what each of them gives */
-};
-
-static void network_finish(struct network *n)
+void ht_calibration_run_finish(struct ht_calibration_run *n)
 {
     ht_graph_destroy(n->graph);
     ht_free(n->blocks);
 }
 
-static enum ht_status network_init(struct network *n, struct ht_model *m, size_t rows,
-                                   enum ht_form form, struct ht_error *err)
+enum ht_status ht_calibration_run_init(struct ht_calibration_run *n, struct ht_model *m,
+                                       size_t rows, enum ht_form form, struct ht_error *err)
 {
     memset(n, 0, sizeof *n);
     n->graph = ht_graph_create(rows);
@@ -35,7 +29,8 @@ static enum ht_status network_init(struct network *n, struct ht_model *m, size_t
     return ht_graph_plan(n->graph, NULL, 0, err);
 }
 
-static size_t run_batch(struct network *n, const struct ht_calibration_data *data, size_t index)
+size_t ht_calibration_run_batch(struct ht_calibration_run *n,
+                                const struct ht_calibration_data *data, size_t index)
 {
     const struct ht_run run = {.mode = HT_MODE_EVAL};
     ht_graph_set_batch(n->graph, data->max_rows);
@@ -43,6 +38,41 @@ static size_t run_batch(struct network *n, const struct ht_calibration_data *dat
     ht_graph_set_batch(n->graph, rows);
     ht_graph_forward(n->graph, &run);
     return rows;
+}
+
+/* A block's output, or the input, of rows with one scale each, or one for all, or of real values.
+ */
+static void real_rows(const struct ht_node *y, size_t rows, ht_real *x)
+{
+    for (size_t b = 0; b < rows; b++) {
+        const ht_real scale = y->n_scale == 0 ? 1 : y->scale[y->n_scale > 1 ? b : 0];
+        for (size_t k = b * y->cols; k < (b + 1) * y->cols; k++)
+            x[k] = scale * y->value[k];
+    }
+}
+
+void ht_calibration_run_entering(const struct ht_calibration_run *n, const struct ht_model *m,
+                                 size_t index, size_t rows, ht_real *x)
+{
+    const struct ht_quantizer *q = &m->input;
+    const struct ht_place_in_run eval = {NULL, 0};
+    const size_t cols = m->inputs;
+    if (index > 0 || m->input_kind == HT_TENSOR_REAL) {
+        real_rows(index > 0 ? n->blocks[index - 1] : n->x, rows, x);
+        return;
+    }
+    for (size_t b = 0; b < rows; b++, x += cols) {
+        const ht_real *from = n->x->value + b * cols;
+        ht_real scale = 1;
+        if (m->input_kind == HT_TENSOR_DYNAMIC) {
+            scale = ht_row_levels(&q->grid, q->rounding, from, cols, x).scale;
+        } else {
+            ht_quantizer_levels(q, 0, eval, from, cols, x);
+            scale = q->effective[0];
+        }
+        for (size_t k = 0; k < cols; k++)
+            x[k] *= scale;
+    }
 }
 
 /* --- ranges --- */
@@ -58,14 +88,14 @@ static void set_calibrating(struct ht_model *m, bool calibrating)
 enum ht_status ht_model_calibrate(struct ht_model *m, const struct ht_calibration_data *data,
                                   struct ht_error *err)
 {
-    struct network n;
-    enum ht_status status = network_init(&n, m, data->max_rows, HT_FORM_QUANTIZED, err);
+    struct ht_calibration_run n;
+    enum ht_status status = ht_calibration_run_init(&n, m, data->max_rows, HT_FORM_QUANTIZED, err);
     set_calibrating(m, true);
     for (size_t i = 0; status == HT_OK && i < data->batches; i++)
-        run_batch(&n, data, i);
+        ht_calibration_run_batch(&n, data, i);
     set_calibrating(m, false);
     m->params.version++; /* learned scales are parameters */
-    network_finish(&n);
+    ht_calibration_run_finish(&n);
     return status;
 }
 
@@ -79,31 +109,44 @@ static void add_columns(const ht_real *x, size_t rows, size_t cols, double scale
             sum[j] += scale * (double)x[b * cols + j];
 }
 
-/* What a block of the quantized network gives: real, or of one scale or one for each row. */
-static void add_block(const struct ht_node *y, size_t rows, double *sum)
+/* scale * w[in] E[x]: a sum is linear, so its mean needs only the means of its inputs. */
+static double mean_sum(const ht_real *w, size_t in, double scale, const double *mean)
 {
-    for (size_t b = 0; b < rows; b++) {
-        const size_t scale = y->n_scale > 1 ? b : 0;
-        add_columns(y->value + b * y->cols, 1, y->cols, y->n_scale ? (double)y->scale[scale] : 1,
-                    sum);
-    }
+    double sum = 0;
+    for (size_t k = 0; k < in; k++)
+        sum += scale * (double)w[k] * mean[k];
+    return sum;
 }
 
-/* An input without a scale of its own. */
-static void add_input(const struct ht_model *m, const ht_real *x, size_t rows, ht_real *levels,
-                      double *sum)
+enum ht_status ht_model_mean_sums(struct ht_model *m, const struct ht_calibration_data *data,
+                                  double *sums, struct ht_error *err)
 {
-    const struct ht_quantizer *q = &m->input;
-    const size_t cols = m->inputs;
-    if (m->input_kind == HT_TENSOR_REAL) {
-        add_columns(x, rows, cols, 1, sum);
-        return;
+    struct ht_calibration_run plain;
+    size_t all = 0;
+    double samples = 0;
+    for (size_t k = 0; k < m->n_blocks; k++)
+        all += m->blocks[k].in;
+    double *means = ht_calloc(all, sizeof *means); /* of what enters each block */
+    enum ht_status status = ht_calibration_run_init(&plain, m, data->max_rows, HT_FORM_FLOAT, err);
+    if (status == HT_OK && !means)
+        status = ht_fail_memory(err);
+    for (size_t i = 0; status == HT_OK && i < data->batches; i++) {
+        const size_t rows = ht_calibration_run_batch(&plain, data, i);
+        double *mean = means;
+        samples += (double)rows;
+        for (size_t k = 0; k < m->n_blocks; mean += m->blocks[k++].in)
+            add_columns(k ? plain.blocks[k - 1]->value : plain.x->value, rows, m->blocks[k].in, 1,
+                        mean);
     }
-    for (size_t b = 0; b < rows; b++) {
-        const struct ht_row_scale s =
-            ht_row_levels(&q->grid, q->rounding, x + b * cols, cols, levels);
-        add_columns(levels, 1, cols, (double)s.scale, sum);
+    const double *mean = means;
+    for (size_t k = 0; status == HT_OK && k < m->n_blocks; mean += m->blocks[k++].in) {
+        const ht_real *w = m->params.value + m->params.spans[m->blocks[k].weight_span].offset;
+        for (size_t n = 0; n < m->blocks[k].out; n++, w += m->blocks[k].in)
+            *sums++ = mean_sum(w, m->blocks[k].in, 1 / samples, mean);
     }
+    ht_calibration_run_finish(&plain);
+    ht_free(means);
+    return status;
 }
 
 /* The quantized weights of neuron n of a block are value[in] times what is returned. */
@@ -126,25 +169,22 @@ static double weight_row(const struct ht_block *b, const ht_real *w, size_t n, h
 
 struct correction {
     struct ht_model *m;
-    struct network plain, quantized;
-    ht_real *levels;    /* of a batch of the input, or of a row of weights */
-    double *plain_mean; /* of what enters each layer of the float network, one after the other */
-    double *mean;       /* of what enters one layer of the quantized network */
+    struct ht_calibration_run quantized;
+    ht_real *levels; /* of a batch of the input, or of a row of weights */
+    double *mean;    /* of what enters one layer */
 };
 
 static void correction_finish(struct correction *c)
 {
-    network_finish(&c->plain);
-    network_finish(&c->quantized);
+    ht_calibration_run_finish(&c->quantized);
     ht_free(c->levels);
-    ht_free(c->plain_mean);
     ht_free(c->mean);
 }
 
 static enum ht_status correction_init(struct correction *c, struct ht_model *m,
                                       const struct ht_calibration_data *data, struct ht_error *err)
 {
-    size_t widest = 0, all = 0, room;
+    size_t widest = 0, room;
     memset(c, 0, sizeof *c);
     c->m = m;
     for (size_t i = 0; i < m->n_blocks; i++) {
@@ -152,80 +192,40 @@ static enum ht_status correction_init(struct correction *c, struct ht_model *m,
         if (!b->bias && !b->batchnorm)
             return ht_fail(err, HT_ERR_CONFIG, "%s: no bias to correct", b->name);
         widest = b->in > widest ? b->in : widest;
-        all += b->in;
     }
     if (!ht_mul_size(widest, data->max_rows, &room))
         return ht_fail_memory(err);
     c->levels = ht_calloc(room, sizeof *c->levels);
-    c->plain_mean = ht_calloc(all, sizeof *c->plain_mean);
     c->mean = ht_calloc(widest, sizeof *c->mean);
-    if (!c->levels || !c->plain_mean || !c->mean)
+    if (!c->levels || !c->mean)
         return ht_fail_memory(err);
-    enum ht_status status = network_init(&c->plain, m, data->max_rows, HT_FORM_FLOAT, err);
-    if (status == HT_OK)
-        status = network_init(&c->quantized, m, data->max_rows, HT_FORM_QUANTIZED, err);
-    return status;
+    return ht_calibration_run_init(&c->quantized, m, data->max_rows, HT_FORM_QUANTIZED, err);
 }
 
-/* Of the float network as it is: corrections change the parameters that both networks share, so
- * this comes before the first. */
-static void measure_plain(struct correction *c, const struct ht_calibration_data *data)
+static void measure(struct correction *c, size_t index, const struct ht_calibration_data *data)
 {
-    const struct ht_model *m = c->m;
-    double samples = 0;
-    size_t all = 0;
-    for (size_t i = 0; i < data->batches; i++) {
-        const size_t rows = run_batch(&c->plain, data, i);
-        double *sum = c->plain_mean;
-        samples += (double)rows;
-        add_columns(c->plain.x->value, rows, m->inputs, 1, sum);
-        for (size_t k = 0; k + 1 < m->n_blocks; k++) {
-            sum += m->blocks[k].in;
-            add_columns(c->plain.blocks[k]->value, rows, m->blocks[k].out, 1, sum);
-        }
-    }
-    for (size_t k = 0; k < m->n_blocks; k++)
-        all += m->blocks[k].in;
-    for (size_t j = 0; j < all; j++)
-        c->plain_mean[j] /= samples;
-}
-
-static void measure_quantized(struct correction *c, size_t index,
-                              const struct ht_calibration_data *data)
-{
-    const struct ht_model *m = c->m;
-    const size_t cols = m->blocks[index].in;
-    const struct ht_place_in_run eval = {NULL, 0};
+    const size_t cols = c->m->blocks[index].in;
     double samples = 0;
     memset(c->mean, 0, cols * sizeof *c->mean);
     for (size_t i = 0; i < data->batches; i++) {
-        const size_t rows = run_batch(&c->quantized, data, i);
+        const size_t rows = ht_calibration_run_batch(&c->quantized, data, i);
+        ht_calibration_run_entering(&c->quantized, c->m, index, rows, c->levels);
         samples += (double)rows;
-        if (index > 0) {
-            add_block(c->quantized.blocks[index - 1], rows, c->mean);
-        } else if (m->input_kind == HT_TENSOR_LEVELS) {
-            ht_quantizer_levels(&m->input, 0, eval, c->quantized.x->value, rows * cols, c->levels);
-            add_columns(c->levels, rows, cols, (double)m->input.effective[0], c->mean);
-        } else {
-            add_input(m, c->quantized.x->value, rows, c->levels, c->mean);
-        }
+        add_columns(c->levels, rows, cols, 1, c->mean);
     }
     for (size_t j = 0; j < cols; j++)
         c->mean[j] /= samples;
 }
 
-/* A sum is linear, so its mean error needs only the means of its inputs:
- * E[W~ x~] - E[W x] = W~ E[x~] - W E[x]. */
-static void correct_layer(struct correction *c, size_t index, const double *plain_mean)
+/* By W~ E[x~] - E[W x]. plain: E[W x], [out]. */
+static void correct_layer(struct correction *c, size_t index, const double *plain)
 {
     struct ht_model *m = c->m;
     const struct ht_block *b = &m->blocks[index];
     const ht_real *w = m->params.value + m->params.spans[b->weight_span].offset;
     for (size_t n = 0; n < b->out; n++, w += b->in) {
         const double scale = weight_row(b, w, n, c->levels);
-        double error = 0;
-        for (size_t k = 0; k < b->in; k++)
-            error += scale * (double)c->levels[k] * c->mean[k] - (double)w[k] * plain_mean[k];
+        const double error = mean_sum(c->levels, b->in, scale, c->mean) - plain[n];
         if (b->batchnorm)
             m->state.value[m->state.spans[b->mean_span].offset + n] += (ht_real)error;
         else
@@ -234,17 +234,14 @@ static void correct_layer(struct correction *c, size_t index, const double *plai
 }
 
 enum ht_status ht_model_correct_biases(struct ht_model *m, const struct ht_calibration_data *data,
-                                       struct ht_error *err)
+                                       const double *sums, struct ht_error *err)
 {
     struct correction c;
     enum ht_status status = correction_init(&c, m, data, err);
-    if (status == HT_OK)
-        measure_plain(&c, data);
-    const double *plain_mean = c.plain_mean;
     for (size_t i = 0; status == HT_OK && i < m->n_blocks; i++) {
-        measure_quantized(&c, i, data);
-        correct_layer(&c, i, plain_mean);
-        plain_mean += m->blocks[i].in;
+        measure(&c, i, data);
+        correct_layer(&c, i, sums);
+        sums += m->blocks[i].out;
     }
     m->params.version++;
     correction_finish(&c);

@@ -23,10 +23,36 @@ enum ht_status ht_model_equalize(struct ht_model *m, struct ht_error *err);
 enum ht_status ht_model_calibrate(struct ht_model *m, const struct ht_calibration_data *data,
                                   struct ht_error *err);
 
-/* Bias correction (the same, sec. 4.2, from data): takes the mean error that quantization gives
- * each neuron's sum out of its bias, or of its running mean under batch normalization. Layer after
- * layer, so that each sees the corrected ones before it. HT_ERR_CONFIG for a layer without both. */
+/* AdaRound: how the optimization goes. Row by row of weights, so the result does not depend on the
+ * pool. */
+struct ht_adaround {
+    int iterations; /* of each layer */
+    uint64_t seed;
+    struct ht_pool *pool; /* NULL: one thread */
+    /* NULL, or told now and then how many iterations of all layers are done; false stops. */
+    bool (*go_on)(void *user, int64_t done);
+    void *user;
+};
+
+/* After calibration, learns for each weight whether to round up or down (Nagel et al. 2020, arXiv
+ * 2004.10568), and puts it on the level that was chosen, so that ordinary rounding finds that one:
+ * their quantizers must keep their scales (`once`). A row that would lose against rounding to the
+ * nearest on the batches is rounded to the nearest. HT_ERR_CONFIG for weights that are transformed,
+ * rounded down, or have a learned table; HT_ERR_INTERRUPTED when go_on said stop, with weights that
+ * are of no use. */
+enum ht_status ht_model_adaround(struct ht_model *m, const struct ht_calibration_data *data,
+                                 const struct ht_adaround *options, struct ht_error *err);
+
+/* Means of the neurons' sums W x over the batches, one block after the other, in the float network.
+ * sums: [all out]. */
+enum ht_status ht_model_mean_sums(struct ht_model *m, const struct ht_calibration_data *data,
+                                  double *sums, struct ht_error *err);
+
+/* Bias correction (Nagel et al. 2019, sec. 4.2, from data): takes the mean error that quantization
+ * gives each neuron's sum out of its bias, or of its running mean under batch normalization. Layer
+ * after layer, so that each sees the corrected ones before it. sums: of ht_model_mean_sums, before
+ * AdaRound moved weights. HT_ERR_CONFIG for a layer without bias and normalization. */
 enum ht_status ht_model_correct_biases(struct ht_model *m, const struct ht_calibration_data *data,
-                                       struct ht_error *err);
+                                       const double *sums, struct ht_error *err);
 
 #endif

@@ -65,7 +65,7 @@ static enum ht_status prepare(const struct ht_mixed_analysis *a, const struct ht
             ht_error_prefix(err, status, "train.from");
     }
     if (status == HT_OK)
-        status = ht_calibrate(m, e, a->d, a->order, err);
+        status = ht_calibrate(m, e, a->d, a->order, &(struct ht_calibrate_hooks){0}, err);
     if (status == HT_OK)
         *ret = m;
     else

@@ -109,6 +109,7 @@ enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantiz
     q->clip_decay = (ht_real)spec->clip_decay;
     q->parameter = estimator_parameter(q, spec);
     q->of_weights = of_weights;
+    q->once = of_weights && spec->once;
     q->channels = of_weights && spec->per_channel ? rows : 1;
     q->groups = 1;
     return HT_OK;
@@ -392,7 +393,7 @@ bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode)
         return false;
     if (q->of_weights && q->ready[0] == 0)
         return true;
-    if (q->grid.learned)
+    if (q->grid.learned || q->once)
         return false;
     if (q->calibrating) /* an estimator that settles on a start of its own does so once */
         return q->of_weights ? q->range->current

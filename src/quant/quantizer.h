@@ -34,6 +34,7 @@ struct ht_quantizer_spec {
     double softness;               /* dsq: its alpha */
     double steepness;              /* parq */
     double clip_start, clip_decay; /* pact: the first alpha, and its weight decay */
+    bool once;                     /* weights: see struct ht_quantizer */
     size_t group; /* inputs that share a scale, of weights per channel; 0: the whole row. For
                      ht_quantizer_divide (quant/group.h) */
 };
@@ -54,6 +55,7 @@ struct ht_quantizer {
     bool of_weights;        /* weights are seen whole each time; activations batch by batch */
     size_t channels;        /* 1, or rows of the weights, times the groups of a row */
     size_t group, groups;   /* quant/group.h: inputs of a group, groups of a row. Else 0, 1 */
+    bool once;              /* weights keep their first scale (a learned one is trained) */
     bool fixed;             /* its range is known and no longer observed: a network's input */
     /* While calibrating, eval mode observes, too, and running values are means of all batches. */
     bool calibrating;
@@ -83,9 +85,8 @@ struct ht_quantizer {
     ht_real *centroid;
     uint8_t centroid_of[256];
     ht_real *seen; /* [channels] a learned scale when the last epoch ended, 0 before; else NULL */
-    struct ht_learned_bits
-        *learned_bits;       /* takes its place in soft forms; NULL. Set from outside */
-    ht_real *offset;         /* [1] learned real value of the lowest level, or NULL */
+    struct ht_learned_bits *learned_bits; /* in its place in soft forms, or NULL */
+    ht_real *offset;                      /* [1] learned real value of the lowest level, or NULL */
     ht_real offset_residual; /* zero point - that of the offset unrounded: gradient checks */
 };
 

@@ -384,7 +384,8 @@ static enum ht_status check_variants(struct plan *p, size_t seeds, struct ht_dat
             status = ht_error_prefix(err, status, "%s", p->variants[v].name);
         for (size_t i = 0; status == HT_OK && i < seeds; i++) {
             int64_t batch = e->train.batch, samples = (int64_t)(own ? own : *d)->count[HT_TRAIN];
-            p->jobs[v * seeds + i].steps = e->train.epochs * ((samples + batch - 1) / batch);
+            p->jobs[v * seeds + i].steps =
+                ht_experiment_rounding_steps(e) + e->train.epochs * ((samples + batch - 1) / batch);
         }
         ht_dataset_destroy(own);
     }

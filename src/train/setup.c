@@ -11,6 +11,15 @@ bool ht_experiment_quantized(const struct ht_experiment *e)
     return e->quant.given && e->quant.weights.bits != 32;
 }
 
+int64_t ht_experiment_rounding_steps(const struct ht_experiment *e)
+{
+    int64_t layers = 0;
+    for (size_t i = 0; i < e->model.n_layers; i++)
+        layers += strcmp(e->model.layers[i].kind, "dense") == 0;
+    return ht_experiment_quantized(e) && e->quant.adaround ? layers * e->quant.adaround_iterations
+                                                           : 0;
+}
+
 static void folder_of(const char *path, char folder[HT_PATH_LENGTH])
 {
     snprintf(folder, HT_PATH_LENGTH, "%s", path);
@@ -196,6 +205,7 @@ enum ht_status ht_setup_model(struct ht_model **ret, const struct ht_experiment 
         add_layer(&spec, blocks, &e->model.layers[i], e);
     for (size_t i = 0; status == HT_OK && spec.quantized && i < spec.n_blocks; i++) {
         blocks[i].weights = quantizer_spec(ht_experiment_weights(e, i));
+        blocks[i].weights.once = e->quant.adaround; /* it chose levels of this scale */
         blocks[i].activations = quantizer_spec(ht_experiment_activations(e, i));
     }
     if (status == HT_OK)

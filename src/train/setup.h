@@ -25,6 +25,9 @@ enum ht_status ht_setup_input_range(struct ht_model *model, const struct ht_data
 /* False: a float32 experiment. */
 bool ht_experiment_quantized(const struct ht_experiment *e);
 
+/* Iterations of AdaRound, over all layers, before the first optimizer step. */
+int64_t ht_experiment_rounding_steps(const struct ht_experiment *e);
+
 /* The optimizer over params (borrowed) and the learning rate over time. */
 enum ht_status ht_setup_optimizer(struct ht_optimizer **ret, struct ht_schedule *schedule,
                                   const struct ht_experiment *e, struct ht_params *params,

@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "config/config.h"
@@ -17,13 +16,6 @@
 #include "train/setup.h"
 
 #define EVALUATION_BATCH 256
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int64_t batches_per_epoch(const struct ht_trainer *t)
 {
@@ -329,14 +321,15 @@ enum ht_status ht_trainer_step(struct ht_trainer *t, struct ht_error *err)
     return status;
 }
 
-static void report(const struct ht_trainer *t, const struct ht_train_hooks *hooks,
-                   struct ht_train_event *event)
+void ht_trainer_report(const struct ht_trainer *t, const struct ht_train_hooks *hooks,
+                       struct ht_train_event *event)
 {
     if (!hooks || !hooks->event)
         return;
+    const int64_t rounding = ht_experiment_rounding_steps(t->e);
     event->epochs = t->e->train.epochs;
-    event->step = t->state.step;
-    event->steps = t->e->train.epochs * batches_per_epoch(t);
+    event->step += event->rounding ? 0 : rounding + t->state.step;
+    event->steps = rounding + t->e->train.epochs * batches_per_epoch(t);
     hooks->event(hooks->user, event);
 }
 
@@ -423,7 +416,7 @@ static enum ht_status poll_stops(struct ht_trainer *t, const struct ht_train_hoo
 {
     const struct ht_experiment *e = t->e;
     const int signal_number = hooks && hooks->stop ? (int)*hooks->stop : 0;
-    const double time = now();
+    const double time = ht_trainer_now();
     const bool time_is_up =
         e->run.max_minutes > 0 && time - clock->started > 60 * e->run.max_minutes;
     const bool due =
@@ -454,37 +447,37 @@ static enum ht_status train_epoch(struct ht_trainer *t, const struct ht_train_ho
                                   struct clock *clock, struct ht_error *err)
 {
     const enum ht_form form = form_of_epoch(t, t->state.epoch);
-    const double started = now();
+    const double started = ht_trainer_now();
     struct ht_train_event event = {.epoch = t->state.epoch + 1};
     enum ht_status status = need_networks(t, t->state.epoch, err);
     if (status != HT_OK)
         return status;
     ht_dataset_shuffle(t->d, t->e->seed, (uint64_t)t->state.epoch, t->order);
     if (form != HT_FORM_FLOAT && t->state.epoch == t->e->quant.start_epoch && t->state.batch == 0)
-        status = ht_calibrate(t->model, t->e, t->d, t->order, err);
+        status = ht_trainer_calibrate(t, hooks, err);
     if (status != HT_OK)
         return status;
-    double before = now();
+    double before = ht_trainer_now();
     while (t->state.batch < batches_per_epoch(t)) {
         status = train_batch(t, &t->train[form], err);
         if (status != HT_OK)
             return status;
         event.train_loss = t->state.loss_sum / (double)(t->state.batch * t->e->train.batch);
-        double after = now();
+        double after = ht_trainer_now();
         t->seconds += after - before;
-        report(t, hooks, &event);
+        ht_trainer_report(t, hooks, &event);
         if (t->state.batch < batches_per_epoch(t))
             status = poll_stops(t, hooks, clock, err);
         if (status != HT_OK)
             return status;
-        before = now();
+        before = ht_trainer_now();
     }
     status = end_epoch(t, &event, err);
     if (status != HT_OK)
         return status;
-    clock->saved = now();
+    clock->saved = ht_trainer_now();
     event.seconds = clock->saved - started;
-    report(t, hooks, &event);
+    ht_trainer_report(t, hooks, &event);
     return poll_stops(t, hooks, clock, err);
 }
 
@@ -498,7 +491,8 @@ static bool finished(const struct ht_trainer *t)
 
 /* train.epochs 0: the network of train.from, calibrated if it is to be quantized. The result stands
  * where that of the best epoch would. */
-static enum ht_status take_as_it_is(struct ht_trainer *t, struct ht_error *err)
+static enum ht_status take_as_it_is(struct ht_trainer *t, const struct ht_train_hooks *hooks,
+                                    struct ht_error *err)
 {
     struct ht_progress_state *s = &t->state;
     struct ht_evaluation v = {0};
@@ -510,7 +504,7 @@ static enum ht_status take_as_it_is(struct ht_trainer *t, struct ht_error *err)
         return status;
     ht_dataset_shuffle(t->d, t->e->seed, 0, t->order);
     if (form == HT_FORM_QUANTIZED)
-        status = ht_calibrate(t->model, t->e, t->d, t->order, err);
+        status = ht_trainer_calibrate(t, hooks, err);
     if (status == HT_OK && t->d->count[HT_VALIDATION] > 0)
         status = ht_evaluate(&v, &t->evaluation[form], &t->objective, t->d, HT_VALIDATION, err);
     if (status == HT_OK)
@@ -528,8 +522,8 @@ static enum ht_status take_as_it_is(struct ht_trainer *t, struct ht_error *err)
 enum ht_status ht_trainer_run(struct ht_trainer *t, const struct ht_train_hooks *hooks,
                               struct ht_error *err)
 {
-    struct clock clock = {now(), now()};
-    enum ht_status status = t->e->train.epochs == 0 ? take_as_it_is(t, err) : HT_OK;
+    struct clock clock = {ht_trainer_now(), ht_trainer_now()};
+    enum ht_status status = t->e->train.epochs == 0 ? take_as_it_is(t, hooks, err) : HT_OK;
     while (status == HT_OK && !finished(t))
         status = train_epoch(t, hooks, &clock, err);
     if (status == HT_OK) /* a resumed run that was complete has none yet */

@@ -17,7 +17,8 @@
 /* What the caller hears while a run goes on. */
 struct ht_train_event {
     int64_t epoch, epochs; /* 1-based; the epoch under way or just finished */
-    int64_t step, steps;   /* optimizer steps done, of the whole run */
+    int64_t step, steps;   /* done, of the whole run: iterations of AdaRound and optimizer steps */
+    bool rounding;         /* AdaRound is under way: no epoch and no loss yet */
     double train_loss;     /* mean over the epoch so far */
     bool epoch_end;        /* the fields below are valid */
     bool quantized;        /* this epoch trained the quantized network, or its soft form */
@@ -75,7 +76,8 @@ const struct ht_progress_state *ht_trainer_state(const struct ht_trainer *t);
 const struct ht_health *ht_trainer_health(const struct ht_trainer *t);
 /* A network for evaluation in the form that was trained last. */
 struct ht_network *ht_trainer_evaluation(const struct ht_trainer *t);
-/* Seconds and samples of training steps alone in this process (no validation, no checkpoints). */
+/* Seconds and samples of training steps alone in this process (no validation, no checkpoints), and
+ * the seconds of AdaRound. */
 void ht_trainer_speed(const struct ht_trainer *t, double *seconds, double *samples);
 
 #endif

@@ -30,6 +30,18 @@ struct ht_trainer {
     bool saved; /* last.h5 is of this run */
 };
 
+/* Seconds of a monotonic clock. */
+double ht_trainer_now(void);
+
+/* Tells the caller; fills in what is the same for all events. */
+void ht_trainer_report(const struct ht_trainer *t, const struct ht_train_hooks *hooks,
+                       struct ht_train_event *event);
+
+/* Equalization, ranges, AdaRound, biases: what the experiment asks for before the first quantized
+ * step, on the batches of its epoch. HT_ERR_INTERRUPTED by a stop during AdaRound. */
+enum ht_status ht_trainer_calibrate(struct ht_trainer *t, const struct ht_train_hooks *hooks,
+                                    struct ht_error *err);
+
 /* The path of checkpoints/`name`.h5 in the run's folder. */
 void ht_trainer_file(const struct ht_trainer *t, const char *name, char path[HT_PATH_LENGTH + 64]);
 

@@ -52,6 +52,14 @@ def _():
           "affine, range: min_max}}}}")
 
 
+@test("AdaRound, and training from there")
+def _():
+    experiment("start", "pics.yaml", WIDE, quant="null", train="{epochs: 1}", dataset="validation: 40")
+    run("train", "start.yaml", "run.dir=out")
+    check("ada", WIDE, "{weights: {bits: 2, range: mse}, calibration_batches: 3, adaround: true, "
+          "adaround_iterations: 60, bias_correction: true}", "{epochs: 1, from: out/start}")
+
+
 @test("ranges that look at the values")
 def _():
     for weights, activations in (("percentile", "kl"), ("mse", "percentile"), ("octav", "mse"),

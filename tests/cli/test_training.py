@@ -1,5 +1,7 @@
 """How training behaves: stages, stopping early, mixed precision, starting points, determinism."""
 import os
+import signal
+import time
 
 from harness import *
 
@@ -167,6 +169,86 @@ def _():
     equal(e["score"], row["score"])
     contains(run("check", EXPERIMENT, *PTQ).err + run("check", EXPERIMENT, *PTQ).out, "valid")
     train("name=again", "train.from=runs/ptq", "train.epochs=1", "quant.calibration_batches=0")
+
+
+ADAROUND = PTQ + ["quant.adaround=true", "quant.adaround_iterations=400"]
+
+
+@test("quant.adaround: every range, grid and width, no mismatch; the same codes from the checkpoint")
+def _():
+    ways = [["quant.weights.range=" + r, "quant.weights.bits=3"] + (
+        ["quant.weights.estimator=lsq"] if r == "learned" else [])
+        for r in ("min_max", "ema", "percentile", "kl", "mse", "octav", "learned")]
+    ways += [["quant.weights.range=mse", "quant.weights.bits=%d" % b] for b in (1, 2, 4, 5, 6, 7, 8)]
+    ways += [["quant.weights.range=mse", "quant.weights." + w, *more] for w, *more in (
+        ["granularity=tensor", "quant.equalize=true"], ["scale=power_of_two"],
+        ["grid=full", "quant.weights.bits=3"], ["grid=affine", "quant.weights.bits=2"],
+        ["grid=zero_free", "quant.weights.bits=2"], ["grid=pow2", "quant.weights.bits=4"],
+        ["grid=apot", "quant.weights.bits=3"],
+        ["bits=2", "quant.bias_correction=true", "quant.equalize=true"],
+        ["bits=2", "quant.layers.last.weights.bits=8"])]
+    for way in ways:
+        train("name=ada", *ADAROUND, *way)
+        run("export", "runs/ada", "--out", "ada.h5")
+        equal(read("ada.h5"), read("runs/ada/model.h5"), " ".join(way))
+        run("export", "runs/ada/checkpoints/last.h5", "--out", "ada.h5")
+        equal(read("ada.h5"), read("runs/ada/model.h5"), " ".join(way))
+
+
+@test("quant.adaround before a training: its scales stay, those of min_max too; --resume takes both")
+def _():
+    args = ["name=both", "train.from=runs/float", "train.epochs=2", "quant.calibration_batches=8",
+            "quant.adaround=true", "quant.adaround_iterations=50", "quant.weights.bits=2",
+            "quant.weights.range=min_max"]
+    train(*args)
+    whole = files_below("runs/both")
+    train("name=ada", *ADAROUND, "quant.weights.bits=2", "quant.weights.range=min_max")
+
+    def scales(name):
+        rows = run("inspect", "runs/%s/checkpoints/last.h5" % name, "-o", "json").json()
+        return [(r["tensor"], r["min"], r["max"]) for r in rows if "weight.scale" in r["tensor"]]
+    equal(scales("both"), scales("ada"))
+    train("--resume", *args)
+    equal(read("runs/both/model.h5"), whole["model.h5"])
+
+
+@test("quant.adaround stops when asked to; --resume begins anew and ends as if undisturbed")
+def _():
+    args = ["train", EXPERIMENT, "-o", "json", "name=stop", *PTQ, "quant.adaround=true",
+            "quant.adaround_iterations=30000", "quant.weights.bits=2"]
+    p = start(*args)
+    time.sleep(0.3)
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    check_sane(p.returncode, err.decode())
+    equal((p.returncode, out), (130, b""), err.decode())
+    contains(err.decode(), "--resume")
+    assert not os.path.exists(path("runs/stop/result.json"))
+    short = [a.replace("30000", "300") for a in args]
+    run(*short, "--resume")
+    resumed = files_below("runs/stop")
+    run(*short)
+    equal(read("runs/stop/model.h5"), resumed["model.h5"])
+    equal(read("runs/stop/checkpoints/last.h5"), resumed["checkpoints/last.h5"])
+
+
+@test("quant.adaround rounds better than to the nearest, at few bits much")
+def _():
+    idx_images("pics", n=900, side=10, test=400, noise=150)
+    experiment("rounded", "pics.yaml", "[{dense: 48}, batchnorm, relu, {dense: 32}, relu, {dense: 4}]",
+               train="{epochs: 10, batch: 32}", dataset="validation: 60",
+               quant="{calibration_batches: 10, adaround_iterations: 400, weights: {range: mse}}",
+               more="variants:\n  - {name: float32, quant: null}\n" + "".join(
+                   "  - {name: w%d-%s, train: {from: variant:float32, epochs: 0}, "
+                   "quant: {weights: {bits: %d}, adaround: %s}}\n" % (bits, how, bits, how)
+                   for bits in (1, 2, 3) for how in ("false", "true")))
+    rows = {r["name"]: r for r in run("compare", "rounded.yaml", "-o", "json").json()}
+    score = {name: r["integer_accuracy"]["mean"] for name, r in rows.items()}
+    equal(sum(r["mismatched_outputs"] for r in rows.values()), 0)
+    assert rows["w2-true"]["train_seconds"] > 0
+    for bits in (1, 2, 3):
+        assert score["w%d-true" % bits] > score["w%d-false" % bits] - 0.01, score
+    assert score["w1-true"] > score["w1-false"] + 0.1, score
 
 
 @test("compare has post-training variants beside trained ones, all from one float run")

@@ -396,6 +396,10 @@ Test(quant, errors)
     }
 }
 
+#define ADAROUND_GRIDS                                                                             \
+    "quant.adaround chooses between the two levels next to a weight: not with grid ternary or "    \
+    "codebook, granularity group, estimator dorefa or rounding floor"
+
 /* Post-training quantization, and what is done to a network before it. */
 Test(quant, calibration)
 {
@@ -428,6 +432,28 @@ Test(quant, calibration)
         {"[{dense: 8, bias: false, name: h}, relu, {dense: 3}]",
          "quant: {bias_correction: <>true, calibration_batches: 4}\ntrain: {from: runs/a}\n",
          "quant.bias_correction: layer h has no bias"},
+        {"[{dense: 8}, relu, {dense: 3}]", "quant: {adaround: <>true, calibration_batches: 4}\n",
+         "quant.adaround is for a trained network that is quantized from the start: it needs "
+         "train.from, and quant.start_epoch 0"},
+        {"[{dense: 8}, relu, {dense: 3}]", "quant: {adaround: <>true}\ntrain: {from: runs/a}\n",
+         "quant.adaround measures on the calibration batches: quant.calibration_batches must be "
+         "at least 1"},
+        {"[{dense: 8}, relu, {dense: 3}]",
+         "quant: {adaround: true, calibration_batches: 4, weights: {grid: <>codebook, bits: 2}}\n"
+         "train: {from: runs/a}\n",
+         ADAROUND_GRIDS},
+        {"[{dense: 8}, relu, {dense: 3}]",
+         "quant: {adaround: true, calibration_batches: 4, layers: {last: {weights: {grid: "
+         "<>ternary}}}}\ntrain: {from: runs/a}\n",
+         ADAROUND_GRIDS},
+        {"[{dense: 8}, relu, {dense: 3}]",
+         "quant: {adaround: true, calibration_batches: 4, weights: {range: min_max, estimator: "
+         "<>dorefa}}\ntrain: {from: runs/a}\n",
+         ADAROUND_GRIDS},
+        {"[{dense: 8}, relu, {dense: 3}]",
+         "quant: {adaround: true, calibration_batches: 4, weights: {rounding: floor, grid: "
+         "<>full, bits: 4}}\ntrain: {from: runs/a}\n",
+         ADAROUND_GRIDS},
         {"[{dense: 8}, tanh, dropout, {dense: 3}]",
          "quant: {equalize: <>true}\ntrain: {from: runs/a}\n",
          "quant.equalize moves factors through activations, which tanh does not let pass: only "
@@ -444,13 +470,15 @@ Test(quant, calibration)
         HEAD "model: {layers: [{dropout: 0.1}, {dense: 8, bias: false}, batchnorm, leaky_relu, "
              "{dense: 4}, {dense: 3}]}\n"
              "quant: {calibration_batches: 9, equalize: true, bias_correction: true, "
+             "adaround: true, adaround_iterations: 77, "
              "activations: {range: percentile, percentile: 99.9}}\n"
              "train: {epochs: 0, from: runs/a}\n",
         NULL, 0);
     const struct ht_experiment *e = ht_config_experiment(c);
     cr_assert_eq(e->train.epochs, 0);
     cr_assert_eq(e->quant.calibration_batches, 9);
-    cr_assert(e->quant.equalize && e->quant.bias_correction);
+    cr_assert(e->quant.equalize && e->quant.bias_correction && e->quant.adaround);
+    cr_assert_eq(e->quant.adaround_iterations, 77);
     cr_assert_eq(e->quant.activations.percentile, 99.9);
     cr_assert_eq(e->quant.weights.percentile, 99.99);
     ht_config_destroy(c);

@@ -57,8 +57,8 @@ static uint8_t *to_bytes(float *raw, size_t n)
 static float *reference(const struct ht_qmodel *m, const float *raw)
 {
     struct ht_kernels kernels;
-    struct ht_runtime *runtime;
-    struct ht_runner *runner;
+    struct ht_runtime *runtime = NULL;
+    struct ht_runner *runner = NULL;
     struct ht_error err;
     float *y = malloc(ROWS * m->outputs * sizeof *y);
     ht_kernels_init(&kernels, 0);

@@ -196,3 +196,32 @@ Test(table, refuses_widths_that_are_none)
     cr_assert_eq(ht_mixed_table_create(&t, &f.e, 10, widths, 3, true, true, &f.err), HT_ERR_CONFIG);
     finish(&f);
 }
+
+Test(table, out_of_memory)
+{
+    struct fixture f;
+    struct ht_mixed_table *t;
+    struct ht_mixed_step *steps;
+    size_t n, choice[3];
+    start(&f, widths, 3, true, false);
+    fill(f.t);
+    const long live = ht_alloc_live();
+    for (long at = 1; at <= 4; at++) {
+        ht_alloc_fail_at(at);
+        cr_assert_eq(ht_mixed_table_create(&t, &f.e, 10, widths, 3, true, false, &f.err),
+                     HT_ERR_MEMORY);
+        cr_assert_eq(ht_alloc_live(), live);
+    }
+    for (long at = 1; at <= 10; at++) {
+        ht_alloc_fail_at(at);
+        cr_assert_eq(ht_mixed_choose(f.t, HT_MIXED_BOPS, 4000, choice, &f.err), HT_ERR_MEMORY);
+        cr_assert_eq(ht_alloc_live(), live);
+    }
+    for (long at = 1; at <= 2; at++) {
+        ht_alloc_fail_at(at);
+        cr_assert_eq(ht_mixed_order(f.t, HT_MIXED_BOPS, &steps, &n, &f.err), HT_ERR_MEMORY);
+        cr_assert_eq(ht_alloc_live(), live);
+    }
+    ht_alloc_fail_at(0);
+    finish(&f);
+}
