@@ -2,12 +2,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "cli/cli.h"
 #include "export/export.h"
 #include "io/container.h"
 #include "train/export.h"
 
-enum { TO, OUT, INPUT };
+enum { TO, OUT, INPUT, PREFIX };
 
 static const struct ht_column columns[] = {
     {.key = "file", .kind = HT_COLUMN_TEXT},
@@ -22,10 +23,66 @@ static const struct ht_column columns[] = {
      .digits = 2},
     {.key = "integer_accuracy", .title = "\ninteger", .kind = HT_COLUMN_PERCENT, .digits = 2},
     {.key = "model_bytes", .title = "size", .kind = HT_COLUMN_BYTES},
+    {.key = "flash_bytes", .kind = HT_COLUMN_BYTES, .flags = HT_COLUMN_MACHINE_ONLY}, /* of c */
+    {.key = "ram_bytes", .kind = HT_COLUMN_BYTES, .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "multiplies", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
 };
 
+/* Code for microcontrollers, layer by layer: talk, beside the line about the export. */
+static const struct ht_column cost_columns[] = {
+    {.key = "layer", .kind = HT_COLUMN_TEXT},
+    {.key = "inputs", .kind = HT_COLUMN_INTEGER},
+    {.key = "outputs", .kind = HT_COLUMN_INTEGER},
+    {.key = "bits", .kind = HT_COLUMN_INTEGER},
+    {.key = "float_flash", .title = "flash\nfloat32", .kind = HT_COLUMN_BYTES},
+    {.key = "flash", .title = "\nhere", .kind = HT_COLUMN_BYTES},
+    {.key = "float_ram", .title = "RAM\nfloat32", .kind = HT_COLUMN_BYTES},
+    {.key = "ram", .title = "\nhere", .kind = HT_COLUMN_BYTES},
+    {.key = "float_multiplies", .title = "multiplications\nfloat32", .kind = HT_COLUMN_INTEGER},
+    {.key = "multiplies", .title = "\nhere", .kind = HT_COLUMN_INTEGER},
+};
+
+static void add_cost(struct ht_table *t, const struct ht_qlayer *l,
+                     const struct ht_export_cost *cost)
+{
+    ht_table_add_row(t);
+    ht_table_set_text(t, "layer", l ? l->name : "all");
+    if (l) {
+        ht_table_set_integer(t, "inputs", (int64_t)l->in);
+        ht_table_set_integer(t, "outputs", (int64_t)l->out);
+        ht_table_set_integer(t, "bits", l->weights.grid.bits);
+    }
+    ht_table_set_integer(t, "float_flash", (int64_t)cost->float_flash);
+    ht_table_set_integer(t, "flash", (int64_t)cost->flash);
+    ht_table_set_integer(t, "float_ram", (int64_t)cost->float_ram);
+    ht_table_set_integer(t, "ram", (int64_t)cost->ram);
+    ht_table_set_integer(t, "float_multiplies", (int64_t)cost->float_multiplies);
+    ht_table_set_integer(t, "multiplies", (int64_t)cost->multiplies);
+}
+
+/* *all: of the whole network. */
+static enum ht_status report_costs(const struct ht_cli *cli, const struct ht_qmodel *m,
+                                   struct ht_export_cost *all, struct ht_error *err)
+{
+    struct ht_table *t = NULL;
+    struct ht_export_cost *cost = ht_calloc(m->n_layers + 1, sizeof *cost);
+    enum ht_status status = cost ? ht_export_costs(m, cost, err) : ht_fail_memory(err);
+    if (status == HT_OK)
+        status = ht_table_create(&t, cost_columns, sizeof cost_columns / sizeof *cost_columns, err);
+    for (size_t i = 0; status == HT_OK && i <= m->n_layers; i++)
+        add_cost(t, i < m->n_layers ? &m->layers[i] : NULL, &cost[i]);
+    if (status == HT_OK && !cli->quiet)
+        status = ht_table_write(t, HT_OUTPUT_TABLE, stderr, err);
+    if (status == HT_OK)
+        *all = cost[m->n_layers];
+    ht_table_destroy(t);
+    ht_free(cost);
+    return status;
+}
+
 static enum ht_status print_report(const struct ht_cli *cli, const char *format, const char *path,
-                                   const struct ht_export_report *r, struct ht_error *err)
+                                   const struct ht_export_report *r,
+                                   const struct ht_export_cost *cost, struct ht_error *err)
 {
     struct ht_table *t;
     enum ht_status status = ht_table_create(&t, columns, sizeof columns / sizeof *columns, err);
@@ -42,6 +99,11 @@ static enum ht_status print_report(const struct ht_cli *cli, const char *format,
     if (isfinite(r->parity.integer_score)) /* not of a float32 network */
         ht_table_set_real(t, "integer_accuracy", r->parity.integer_score);
     ht_table_set_integer(t, "model_bytes", (int64_t)r->model_bytes);
+    if (cost->flash) {
+        ht_table_set_integer(t, "flash_bytes", (int64_t)cost->flash);
+        ht_table_set_integer(t, "ram_bytes", (int64_t)cost->ram);
+        ht_table_set_integer(t, "multiplies", (int64_t)cost->multiplies);
+    }
     status = ht_table_write(t, cli->format, stdout, err);
     ht_table_destroy(t);
     return status;
@@ -69,9 +131,12 @@ static enum ht_status choose(struct choice *c, const struct ht_cli *cli, struct 
         ht_export_format_find(&c->format, cli->values[TO] ? cli->values[TO] : "hdf5", err);
     if (status == HT_OK && cli->values[INPUT])
         status = ht_export_input_find(&c->options.input, cli->values[INPUT], err);
-    if (status == HT_OK && cli->values[INPUT] && !c->format->write)
-        status = ht_fail(err, HT_ERR_CONFIG, "--input: a model file of format %s takes both",
+    if (status == HT_OK && cli->values[INPUT] && (!c->format->write || c->format->code))
+        status = ht_fail(err, HT_ERR_CONFIG, "--input: format %s takes both", c->format->name);
+    if (status == HT_OK && cli->values[PREFIX] && !c->format->code)
+        status = ht_fail(err, HT_ERR_CONFIG, "--prefix: format %s has no names of functions",
                          c->format->name);
+    c->options.prefix = cli->values[PREFIX];
     return status;
 }
 
@@ -91,14 +156,17 @@ static enum ht_status choose_path(struct choice *c, const char *out, const char 
     return HT_OK;
 }
 
-static enum ht_status export(struct ht_export_report *report, struct ht_session *session,
-                             const struct choice *c, struct ht_error *err) {
+/* *cost: of code, else nothing. */
+static enum ht_status export(struct ht_export_report *report, struct ht_export_cost *cost,
+                             struct ht_session *session, const struct choice *c,
+                             const struct ht_cli *cli, struct ht_error *err) {
     struct ht_qmodel *m = NULL;
     if (!c->format->write) return ht_export_session(report, session, c->path, err);
     enum ht_status status = ht_export_check_source(c->format, session->model, err);
     if (status == HT_OK) status = ht_export_lowered(&m, report, session, err);
     if (status == HT_OK)
         status = ht_export_write(c->format, m, session->model, &c->options, c->path, err);
+    if (status == HT_OK && c->format->code) status = report_costs(cli, m, cost, err);
     ht_qmodel_destroy(m);
     return status;
 }
@@ -108,6 +176,7 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
     struct choice c = {0};
     struct ht_session session;
     struct ht_export_report report;
+    struct ht_export_cost cost = {0};
     enum ht_status status = choose(&c, cli, err);
     if (status == HT_OK)
         status = ht_session_from_checkpoint(&session, cli->args[0], err);
@@ -115,10 +184,10 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
         return status;
     status = choose_path(&c, cli->values[OUT], session.experiment->name, err);
     if (status == HT_OK)
-        status = export(&report, &session, &c, err);
+        status = export(&report, &cost, &session, &c, cli, err);
     if (status == HT_OK || status == HT_ERR_THRESHOLD) {
         enum ht_status printed =
-            print_report(cli, c.format->name, c.path, &report, status == HT_OK ? err : NULL);
+            print_report(cli, c.format->name, c.path, &report, &cost, status == HT_OK ? err : NULL);
         if (status == HT_OK)
             status = printed;
     }
@@ -134,12 +203,17 @@ const struct ht_command ht_command_export = {
         "The integer model is run over the whole test part beside the fake-quant network: one\n"
         "output that differs in one bit is exit code 7. Of hdf5 that is the file, read back; "
         "other\n"
-        "formats are written when the model has passed. A float32 network can go to onnx.",
+        "formats are written when the model has passed. A float32 network can go to onnx.\n"
+        "c writes NAME.h and NAME.c into a folder, NAME being the prefix.",
     .options = {[TO] = {"to", 't', "FORMAT",
-                        "hdf5 (default), onnx, qonnx; c and safetensors are not built yet"},
-                [OUT] = {"out", 0, "PATH", "the file to write (default: NAME.h5, NAME.onnx, ...)"},
+                        "hdf5 (default), onnx, qonnx, c; safetensors is not built yet"},
+                [OUT] = {"out", 0, "PATH",
+                         "the file to write (default: NAME.h5, NAME.onnx, ...); of c the folder "
+                         "(NAME-c)"},
                 [INPUT] = {"input", 0, "KIND",
-                           "of onnx and qonnx: float (default), or u8: image bytes as they are"}},
+                           "of onnx and qonnx: float (default), or u8: image bytes as they are"},
+                [PREFIX] = {"prefix", 0, "NAME",
+                            "of c: what names of files and functions begin with (default: net)"}},
     .min_args = 1,
     .max_args = 1,
     .run = run,

@@ -3,14 +3,16 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "export/c.h"
 #include "export/onnx.h"
 
 static const struct ht_export_format formats[] = {
-    {"hdf5", ".h5", false, NULL},
-    {"onnx", ".onnx", true, ht_export_onnx},
-    {"qonnx", ".qonnx.onnx", false, ht_export_qonnx},
+    {"hdf5", ".h5", false, false, NULL},
+    {"onnx", ".onnx", true, false, ht_export_onnx},
+    {"qonnx", ".qonnx.onnx", false, false, ht_export_qonnx},
+    {"c", "-c", false, true, ht_export_c},
 };
-static const char *const planned[] = {"c", "safetensors"};
+static const char *const planned[] = {"safetensors"};
 static const char *const inputs[] = {[HT_EXPORT_FLOAT] = "float", [HT_EXPORT_U8] = "u8"};
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])

@@ -20,11 +20,20 @@ enum ht_export_input {
 
 struct ht_export_options {
     enum ht_export_input input;
+    const char *prefix; /* of names in C code, lower case; NULL = "net" */
+};
+
+/* What a layer takes as C code, and what the same layer would in float32. */
+struct ht_export_cost {
+    size_t flash, float_flash; /* bytes of constants */
+    size_t ram, float_ram;     /* bytes of inputs and outputs; of a network with all in between */
+    size_t multiplies, float_multiplies;
 };
 
 struct ht_export_format {
     const char *name, *suffix; /* static: "onnx", ".onnx" */
     bool floats;               /* takes float32 networks */
+    bool code;                 /* path is a folder of source files; prefix counts, input does not */
     /* NULL: hdf5, which ht_qmodel_save writes. Atomic, and the same bytes for the same source.
      * HT_ERR_CONFIG for what the format cannot express. */
     enum ht_status (*write)(const struct ht_export_source *source,
@@ -35,6 +44,11 @@ struct ht_export_format {
 /* HT_ERR_CONFIG for an unknown name (with the nearest one) and for those not built yet. */
 enum ht_status ht_export_format_find(const struct ht_export_format **ret, const char *name,
                                      struct ht_error *err);
+
+/* Of format "c": cost[n_layers + 1], the last for the whole network. HT_ERR_CONFIG for a model that
+ * the format cannot express. */
+enum ht_status ht_export_costs(const struct ht_qmodel *model, struct ht_export_cost *cost,
+                               struct ht_error *err);
 
 /* "float" or "u8"; HT_ERR_CONFIG for another. */
 enum ht_status ht_export_input_find(enum ht_export_input *ret, const char *name,

@@ -140,7 +140,7 @@ static void write_integer(const char *folder, struct ht_qmodel *m, uint64_t seed
     const size_t n = ROWS * m->input.features;
     const bool bytes = m->input.pixel_range && seed % 2, near = strcmp(format, "qonnx") == 0;
     const struct ht_export_source source = {m, NULL};
-    const struct ht_export_options options = {bytes ? HT_EXPORT_U8 : HT_EXPORT_FLOAT};
+    const struct ht_export_options options = {.input = bytes ? HT_EXPORT_U8 : HT_EXPORT_FLOAT};
     if (export(folder, name, format, &source, &options)) {
         float *raw = raw_inputs(m, seed);
         if (bytes) {
@@ -197,7 +197,7 @@ static void write_float(const char *folder, uint64_t seed, const char *name)
     struct ht_graph *g = ht_graph_create(ROWS);
     const struct ht_run run = {.mode = HT_MODE_EVAL};
     const struct ht_export_source source = {m, network};
-    const struct ht_export_options options = {HT_EXPORT_FLOAT};
+    const struct ht_export_options options = {.input = HT_EXPORT_FLOAT};
     struct ht_error err;
     m->input.features = network->inputs;
     m->outputs = network->outputs;

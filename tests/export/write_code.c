@@ -1,0 +1,134 @@
+/* Random networks as C code, with inputs and what must come:
+ *
+ *     write-code FOLDER FIRST COUNT ROWS
+ *
+ * For each seed the files mSEED.h and mSEED.c, and mSEED.check.c, which runs them by c/check.h. The
+ * outputs are those of the engine's C reference. Each layer is told on stdout: grid, bits, ... */
+#include "qmodel/random_model.h"
+
+#include "export/export.h"
+#include "infer/runtime.h"
+
+static void fail(const char *what, const struct ht_error *err)
+{
+    fprintf(stderr, "%s: %s\n", what, err->msg);
+    exit(1);
+}
+
+/* What the transform makes of it covers the levels of the input and a little more. */
+static float *raw_inputs(const struct ht_qmodel *m, size_t rows, uint64_t seed)
+{
+    const struct ht_qinput *in = &m->input;
+    float *raw = random_inputs(m, rows, seed);
+    for (size_t i = 0; i < rows * in->features; i++) {
+        if (i % 7 == 3) /* halfway between two levels, if there is no transform */
+            raw[i] = in->quant.scale * (floorf(raw[i] / in->quant.scale) + 0.5f);
+        if (in->mean)
+            raw[i] = raw[i] * in->std[i % in->features] + in->mean[i % in->features];
+        if (in->pixel_range == 255)
+            raw[i] = raw[i] * 255;
+        else if (in->pixel_range == -1)
+            raw[i] = (raw[i] + 1) * 127.5f;
+    }
+    return raw;
+}
+
+static float *engine(const struct ht_qmodel *m, const float *raw, size_t rows)
+{
+    struct ht_kernels kernels;
+    struct ht_runtime *runtime = NULL;
+    struct ht_runner *runner = NULL;
+    struct ht_error err;
+    float *y = malloc(rows * m->outputs * sizeof *y);
+    ht_kernels_init(&kernels, 0);
+    if (ht_runtime_create(&runtime, m, &kernels, &err) != HT_OK ||
+        ht_runner_create(&runner, runtime, rows, NULL, &err) != HT_OK)
+        fail("engine", &err);
+    ht_runner_run_raw(runner, raw, rows, y);
+    ht_runner_destroy(runner);
+    ht_runtime_destroy(runtime);
+    return y;
+}
+
+static void put_bits(FILE *f, const char *name, const float *y, size_t n)
+{
+    fprintf(f, "static const int32_t %s[] = {", name);
+    for (size_t i = 0; i < n; i++) {
+        int32_t bits;
+        memcpy(&bits, &y[i], sizeof bits);
+        fprintf(f, bits == INT32_MIN ? "-2147483647 - 1, " : "%d, ", bits);
+    }
+    fprintf(f, "};\n");
+}
+
+static void write_check(const char *folder, const char *name, const struct ht_qmodel *m,
+                        size_t rows, uint64_t seed)
+{
+    char path[512], large[32];
+    const size_t inputs = rows * m->input.features;
+    float *raw = raw_inputs(m, rows, seed), *x = malloc(inputs * sizeof *x);
+    float *y = engine(m, raw, rows);
+    snprintf(path, sizeof path, "%s/%s.check.c", folder, name);
+    snprintf(large, sizeof large, "M%s", name + 1);
+    FILE *f = fopen(path, "w");
+    ht_qmodel_transform_input(m, raw, rows, x);
+    fprintf(f, "#include \"%s.h\"\nDEFINE_CHECK(%s, %s)\nstatic const float %s_raw[] = {", name,
+            name, large, name);
+    for (size_t i = 0; i < inputs; i++)
+        fprintf(f, "%af, ", (double)raw[i]);
+    fprintf(f, "};\nstatic const %s_input %s_levels[] = {", name, name);
+    for (size_t i = 0; i < inputs; i++)
+        fprintf(f, "%d, ",
+                naive_round((double)divide32(x[i], m->input.quant.scale), &m->input.quant));
+    fprintf(f, "};\n");
+    snprintf(path, sizeof path, "%s_expected", name);
+    put_bits(f, path, y, rows * m->outputs);
+    fprintf(f, "static const int32_t %s_class[] = {", name);
+    for (size_t i = 0; i < rows; i++)
+        fprintf(f, "%zu, ", ht_qmodel_class(m, y + i * m->outputs));
+    fprintf(f, "};\n#define RUN_%s check_%s(%zu, %s_raw, %s_levels, %s_expected, %s_class)\n", name,
+            name, rows, name, name, name, name);
+    fclose(f);
+    free(raw);
+    free(x);
+    free(y);
+}
+
+static void describe(const struct ht_qmodel *m)
+{
+    for (size_t i = 0; i < m->n_layers; i++) {
+        const struct ht_qlayer *l = &m->layers[i];
+        const bool codes = l->output == HT_QOUTPUT_CODES;
+        printf("%s %d%s%s%s %s\n", l->weights.grid.name, l->weights.grid.bits,
+               l->weights.group ? " groups" : "", l->weights.channels > 1 ? " channels" : "",
+               codes && l->has_table ? " table" : "",
+               !codes                                ? "sums"
+               : l->quant.grid.step == 2             ? "odd"
+               : l->quant.rounding == HT_ROUND_FLOOR ? "floor"
+                                                     : "nearest");
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 5)
+        return 2;
+    const int first = atoi(argv[2]), count = atoi(argv[3]);
+    const struct ht_export_format *format;
+    struct ht_error err;
+    if (ht_export_format_find(&format, "c", &err) != HT_OK)
+        fail("format", &err);
+    for (int i = first; i < first + count; i++) {
+        char name[32];
+        struct ht_qmodel *m = random_model((uint64_t)i);
+        const struct ht_export_source source = {m, NULL};
+        const struct ht_export_options options = {.prefix = name};
+        snprintf(name, sizeof name, "m%d", i);
+        if (format->write(&source, &options, argv[1], &err) != HT_OK)
+            fail(name, &err);
+        write_check(argv[1], name, m, (size_t)atoi(argv[4]), (uint64_t)i);
+        describe(m);
+        ht_qmodel_destroy(m);
+    }
+    return 0;
+}
