@@ -112,7 +112,7 @@ static void place(struct ht_c *c)
         c->layers[i].offset = i % 2 ? c->arena - m->layers[i].out : 0;
 }
 
-/* Names the first layer that has real values in it, and its mode. */
+/* Names the first layer that does not take levels of a known scale, and its mode. */
 static enum ht_status check_modes(const struct ht_qmodel *m, struct ht_error *err)
 {
     static const char *const modes[] = {
@@ -120,13 +120,12 @@ static enum ht_status check_modes(const struct ht_qmodel *m, struct ht_error *er
     for (size_t i = 0; i < m->n_layers; i++) {
         const struct ht_qlayer *l = &m->layers[i];
         const enum ht_qoutput_kind in = ht_qlayer_input_kind(m, i);
-        if (in == HT_QOUTPUT_CODES && (l->output == HT_QOUTPUT_CODES || i + 1 == m->n_layers))
+        if (in == HT_QOUTPUT_CODES)
             continue;
-        const enum ht_qoutput_kind kind = in == HT_QOUTPUT_CODES ? l->output : in;
         return ht_fail(err, HT_ERR_CONFIG,
                        "c cannot hold layer %s: its mode is %s, which computes with floats; only "
                        "integer layers are written, whose activations have scales that are known",
-                       l->name, ht_grid_is_float16(&l->weights.grid) ? "float16" : modes[kind]);
+                       l->name, ht_grid_is_float16(&l->weights.grid) ? "float16" : modes[in]);
     }
     return HT_OK;
 }
