@@ -144,8 +144,8 @@ static void write_targets(struct ht_c *c)
                 "\n};\n\n"
                 "void net_targets(const float *y, float *target)\n{\n"
                 "    for (uint32_t n = 0u; n < HT_NET_OUTPUTS; n++) {\n"
-                "        target[n] = (y[n] * net_target_std[n]) + "
-                "net_target_mean[n];\n"
+                "        const float scaled = y[n] * net_target_std[n];\n"
+                "        target[n] = scaled + net_target_mean[n];\n"
                 "    }\n"
                 "}\n");
 }

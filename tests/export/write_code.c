@@ -50,9 +50,9 @@ static float *engine(const struct ht_qmodel *m, const float *raw, size_t rows)
     return y;
 }
 
-static void put_bits(FILE *f, const char *name, const float *y, size_t n)
+static void put_bits(FILE *f, const char *name, const char *what, const float *y, size_t n)
 {
-    fprintf(f, "static const int32_t %s[] = {", name);
+    fprintf(f, "static const int32_t %s_%s[] = {", name, what);
     for (size_t i = 0; i < n; i++) {
         int32_t bits;
         memcpy(&bits, &y[i], sizeof bits);
@@ -61,37 +61,98 @@ static void put_bits(FILE *f, const char *name, const float *y, size_t n)
     fprintf(f, "};\n");
 }
 
+static void put_floats(FILE *f, const char *name, const char *what, const float *x, size_t n)
+{
+    fprintf(f, "static const float %s_%s[] = {", name, what);
+    for (size_t i = 0; i < n; i++)
+        fprintf(f, "%af, ", (double)x[i]);
+    fprintf(f, "};\n");
+}
+
+static int level(const struct ht_qmodel *m, float x)
+{
+    return naive_round((double)divide32(x, m->input.quant.scale), &m->input.quant);
+}
+
+static void put_rows(FILE *f, const char *name, const char *large, const struct ht_qmodel *m,
+                     size_t rows, uint64_t seed)
+{
+    const size_t inputs = rows * m->input.features;
+    const bool classes = strcmp(m->task, "classification") == 0;
+    float *raw = raw_inputs(m, rows, seed), *x = malloc(inputs * sizeof *x);
+    float *y = engine(m, raw, rows);
+    ht_qmodel_transform_input(m, raw, rows, x);
+    fprintf(f, "#define CLASSIFY_%s(out) %s%s\nDEFINE_CHECK(%s, %s)\n", name, classes ? name : "0",
+            classes ? "_classify(out)" : "", name, large);
+    put_floats(f, name, "raw", raw, inputs);
+    fprintf(f, "static const %s_input %s_levels[] = {", name, name);
+    for (size_t i = 0; i < inputs; i++)
+        fprintf(f, "%d, ", level(m, x[i]));
+    fprintf(f, "};\n");
+    put_bits(f, name, "expected", y, rows * m->outputs);
+    fprintf(f, "static const int32_t %s_class[] = {", name);
+    for (size_t i = 0; i < rows; i++)
+        fprintf(f, "%zu, ", classes ? ht_qmodel_class(m, y + i * m->outputs) : 0);
+    fprintf(f, "};\n");
+    free(raw);
+    free(x);
+    free(y);
+}
+
+/* Of models whose bytes need a table: false of others. */
+static bool put_bytes(FILE *f, const char *name, const char *large, const struct ht_qmodel *m)
+{
+    if (!m->input.pixel_range || (m->input.mean && m->input.features > 1))
+        return false;
+    bool same = true;
+    fprintf(f, "static const int32_t %s_bytes[] = {", name);
+    for (int byte = 0; byte < 256; byte++) {
+        float x = m->input.pixel_range == 255 ? divide32((float)byte, 255)
+                                              : divide32((float)byte, 127.5f) - 1;
+        if (m->input.mean)
+            x = divide32(x - m->input.mean[0], m->input.std[0]);
+        same &= level(m, x) == byte;
+        fprintf(f, "%d, ", level(m, x));
+    }
+    fprintf(f, "};\n");
+    if (!same)
+        fprintf(f, "DEFINE_BYTES(%s, %s)\n", name, large);
+    return !same;
+}
+
+static bool put_targets(FILE *f, const char *name, const char *large, const struct ht_qmodel *m)
+{
+    if (!m->target_mean)
+        return false;
+    float y[64], target[64];
+    for (size_t n = 0; n < m->outputs; n++) {
+        y[n] = 3 * (float)n - 0.7f;
+        target[n] = multiply32(y[n], m->target_std[n]) + m->target_mean[n];
+    }
+    put_floats(f, name, "y", y, m->outputs);
+    put_bits(f, name, "target", target, m->outputs);
+    fprintf(f, "DEFINE_TARGETS(%s, %s)\n", name, large);
+    return true;
+}
+
 static void write_check(const char *folder, const char *name, const struct ht_qmodel *m,
                         size_t rows, uint64_t seed)
 {
     char path[512], large[32];
-    const size_t inputs = rows * m->input.features;
-    float *raw = raw_inputs(m, rows, seed), *x = malloc(inputs * sizeof *x);
-    float *y = engine(m, raw, rows);
     snprintf(path, sizeof path, "%s/%s.check.c", folder, name);
     snprintf(large, sizeof large, "M%s", name + 1);
     FILE *f = fopen(path, "w");
-    ht_qmodel_transform_input(m, raw, rows, x);
-    fprintf(f, "#include \"%s.h\"\nDEFINE_CHECK(%s, %s)\nstatic const float %s_raw[] = {", name,
-            name, large, name);
-    for (size_t i = 0; i < inputs; i++)
-        fprintf(f, "%af, ", (double)raw[i]);
-    fprintf(f, "};\nstatic const %s_input %s_levels[] = {", name, name);
-    for (size_t i = 0; i < inputs; i++)
-        fprintf(f, "%d, ",
-                naive_round((double)divide32(x[i], m->input.quant.scale), &m->input.quant));
-    fprintf(f, "};\n");
-    snprintf(path, sizeof path, "%s_expected", name);
-    put_bits(f, path, y, rows * m->outputs);
-    fprintf(f, "static const int32_t %s_class[] = {", name);
-    for (size_t i = 0; i < rows; i++)
-        fprintf(f, "%zu, ", ht_qmodel_class(m, y + i * m->outputs));
-    fprintf(f, "};\n#define RUN_%s check_%s(%zu, %s_raw, %s_levels, %s_expected, %s_class)\n", name,
-            name, rows, name, name, name, name);
+    fprintf(f, "#include \"%s.h\"\n", name);
+    put_rows(f, name, large, m, rows, seed);
+    const bool bytes = put_bytes(f, name, large, m), targets = put_targets(f, name, large, m);
+    fprintf(f, "#define RUN_%s check_%s(%zu, %s_raw, %s_levels, %s_expected, %s_class)", name, name,
+            rows, name, name, name, name);
+    if (bytes)
+        fprintf(f, "; check_bytes_%s(%s_bytes)", name, name);
+    if (targets)
+        fprintf(f, "; check_targets_%s(%s_y, %s_target)", name, name, name);
+    fprintf(f, "\n");
     fclose(f);
-    free(raw);
-    free(x);
-    free(y);
 }
 
 static void describe(const struct ht_qmodel *m)
@@ -124,6 +185,8 @@ int main(int argc, char **argv)
         const struct ht_export_source source = {m, NULL};
         const struct ht_export_options options = {.prefix = name};
         snprintf(name, sizeof name, "m%d", i);
+        if (i % 4 == 1)
+            strcpy(m->task, "regression");
         if (format->write(&source, &options, argv[1], &err) != HT_OK)
             fail(name, &err);
         write_check(argv[1], name, m, (size_t)atoi(argv[4]), (uint64_t)i);

@@ -49,7 +49,34 @@ static int32_t bits_of(float value)
             for (uint32_t n = 0; n < HT_##NET##_OUTPUTS; n++) {                                    \
                 check(bits_of(y[n]), expected[row * HT_##NET##_OUTPUTS + n]);                      \
             }                                                                                      \
-            check(net##_classify(out), class[row]);                                                \
+            check(CLASSIFY_##net(out), class[row]);                                                \
+        }                                                                                          \
+    }
+
+/* The level of each byte. */
+#define DEFINE_BYTES(net, NET)                                                                     \
+    static void check_bytes_##net(const int32_t *expected)                                         \
+    {                                                                                              \
+        static net##_input in[HT_##NET##_INPUTS];                                                  \
+        static uint8_t raw[HT_##NET##_INPUTS];                                                     \
+        for (uint32_t byte = 0; byte < 256u; byte++) {                                             \
+            for (uint32_t i = 0; i < HT_##NET##_INPUTS; i++) {                                     \
+                raw[i] = (uint8_t)byte;                                                            \
+            }                                                                                      \
+            net##_quantize_bytes(raw, in);                                                         \
+            check(in[0], expected[byte]);                                                          \
+            check(in[HT_##NET##_INPUTS - 1u], expected[byte]);                                     \
+        }                                                                                          \
+    }
+
+/* The unit of the targets. */
+#define DEFINE_TARGETS(net, NET)                                                                   \
+    static void check_targets_##net(const float *y, const int32_t *expected)                       \
+    {                                                                                              \
+        static float target[HT_##NET##_OUTPUTS];                                                   \
+        net##_targets(y, target);                                                                  \
+        for (uint32_t n = 0; n < HT_##NET##_OUTPUTS; n++) {                                        \
+            check(bits_of(target[n]), expected[n]);                                                \
         }                                                                                          \
     }
 
