@@ -90,10 +90,10 @@ static void write_rounding(struct ht_c *c, const struct ht_qactivation *q)
                     "        }\n");
     else
         ht_c_printf(c, &c->source,
-                    "        odd = ((level %% 2) != 0);\n"
-                    "        if ((rest > 0.5f) || (odd && (rest >= 0.5f))) {\n"
+                    "        odd = level %% 2;\n"
+                    "        if ((rest > 0.5f) || ((odd != 0) && (rest >= 0.5f))) {\n"
                     "            level++;\n"
-                    "        } else if ((rest < -0.5f) || (odd && (rest <= -0.5f))) {\n"
+                    "        } else if ((rest < -0.5f) || ((odd != 0) && (rest <= -0.5f))) {\n"
                     "            level--;\n"
                     "        } else {\n"
                     "            /* it is the nearest */\n"
@@ -113,7 +113,7 @@ static void write_floats(struct ht_c *c, const struct ht_qinput *in)
                 "        float x = raw[i];\n"
                 "        int32_t level;\n%s%s",
                 q->grid.step == 2 ? "" : "        float rest;\n",
-                q->grid.step == 2 || q->rounding == HT_ROUND_FLOOR ? "" : "        int odd;\n");
+                q->grid.step == 2 || q->rounding == HT_ROUND_FLOOR ? "" : "        int32_t odd;\n");
     if (in->pixel_range)
         ht_c_printf(c, &c->source, "        x = x / %s;\n",
                     in->pixel_range == 255 ? "255.0f" : "127.5f");
@@ -133,12 +133,13 @@ static void write_floats(struct ht_c *c, const struct ht_qinput *in)
                 "        }\n",
                 lo, lo, hi, hi);
     write_rounding(c, q);
+    if (q->zero_point)
+        ht_c_printf(c, &c->source, "        level = level%s;\n", ht_c_plus(q->zero_point).s);
     ht_c_printf(c, &c->source,
-                "        in[i] = (net_input)(level + %d);\n"
+                "        in[i] = (net_input)level;\n"
                 "    }\n"
                 "}\n"
-                "#endif\n",
-                (int)q->zero_point);
+                "#endif\n");
 }
 
 void ht_c_write_inputs(struct ht_c *c)

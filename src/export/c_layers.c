@@ -162,20 +162,20 @@ static void write_sum(struct ht_c *c, const struct ht_c_layer *l)
         l->number, q->in, group, group, levels);
 }
 
-/* Levels of sums, relative to the zero point; then the table, or the zero point. */
+/* Levels of sums: from the zero point on, or places in the table. */
 static void write_level(struct ht_c *c, const struct ht_c_layer *l)
 {
     const struct ht_qactivation *q = &l->layer->quant;
     const int lo = q->lo - q->zero_point, hi = q->hi - q->zero_point;
     ht_c_printf(c, &c->source,
                 "        const int32_t level = net_%s(net_scale(acc, net_multiplier%zu[%s]), %d, "
-                "%d);\n",
-                ht_c_rounding(q), l->number, l->multipliers > 1 ? "n" : "0", lo, hi);
+                "%d)%s;\n",
+                ht_c_rounding(q), l->number, l->multipliers > 1 ? "n" : "0", lo, hi,
+                ht_c_plus(l->layer->has_table ? -lo : q->zero_point).s);
     if (l->layer->has_table)
-        ht_c_printf(c, &c->source, "        y[n] = net_table%zu[level - (%d)];\n", l->number, lo);
+        ht_c_printf(c, &c->source, "        y[n] = net_table%zu[level];\n", l->number);
     else
-        ht_c_printf(c, &c->source, "        y[n] = (%s)(level + %d);\n", ht_c_type(l->to),
-                    (int)q->zero_point);
+        ht_c_printf(c, &c->source, "        y[n] = (%s)level;\n", ht_c_type(l->to));
 }
 
 static void write_layer(struct ht_c *c, const struct ht_c_layer *l)

@@ -162,8 +162,8 @@ void ht_c_write_outputs(struct ht_c *c)
                 "\nvoid net_dequantize(const net_output *out, float *y)\n{\n"
                 "    for (uint32_t n = 0u; n < HT_NET_OUTPUTS; n++) {\n        ");
     if (l->to) {
-        ht_c_printf(c, &c->source, "y[n] = HT_NET_OUTPUT_SCALE * (float)((int32_t)out[n] - %d);\n",
-                    (int)l->to->zero_point);
+        ht_c_printf(c, &c->source, "y[n] = HT_NET_OUTPUT_SCALE * (float)((int32_t)out[n]%s);\n",
+                    ht_c_plus(-l->to->zero_point).s);
     } else {
         ht_c_printf(c, &c->source, "y[n] = net_float(");
         write_comparable(c, "n");

@@ -74,13 +74,15 @@ void ht_c_integers(struct ht_text *t, const int32_t *value, size_t n);
 void ht_c_float(struct ht_text *t, float value); /* one, without comma */
 void ht_c_floats(struct ht_text *t, const float *value, size_t n);
 
-uint32_t ht_c_float_bits(float value);
-
-/* --- parts of the files --- */
-
 struct ht_c_name {
     char s[48];
 };
+
+struct ht_c_name ht_c_plus(int value); /* " + 3", " - 3", or nothing */
+
+uint32_t ht_c_float_bits(float value);
+
+/* --- parts of the files --- */
 
 struct ht_c_name ht_c_reader_name(const struct ht_c_reader *r);
 const char *ht_c_code_type(const struct ht_c_reader *r);

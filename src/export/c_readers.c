@@ -37,7 +37,7 @@ static struct ht_c_name level(const struct ht_c_reader *r)
     const unsigned sign = 1u << (r->bits - 1);
     switch (r->decode) {
     case HT_C_SIGNED:
-        snprintf(text.s, sizeof text.s, "((int32_t)(code ^ %uu) - %u)", sign, sign);
+        snprintf(text.s, sizeof text.s, "((int32_t)code - %u)", sign);
         break;
     case HT_C_ODD:
         snprintf(text.s, sizeof text.s, "((2 * (int32_t)code) - %d)", -r->lo);
@@ -50,6 +50,15 @@ static struct ht_c_name level(const struct ht_c_reader *r)
         snprintf(text.s, sizeof text.s, "(int32_t)code");
         break;
     }
+    return text;
+}
+
+/* What makes of a sign an offset; " ^ 8u" or nothing. */
+static struct ht_c_name flip(const struct ht_c_reader *r)
+{
+    struct ht_c_name text = {""};
+    if (r->decode == HT_C_SIGNED)
+        snprintf(text.s, sizeof text.s, " ^ %uu", 1u << (r->bits - 1));
     return text;
 }
 
@@ -75,12 +84,12 @@ static void write_aligned(struct ht_c *c, const struct ht_c_reader *r)
                 "        uint32_t left = *packed;\n"
                 "        packed++;\n"
                 "        for (uint32_t i = 0u; i < %uu; i++) {\n"
-                "            const uint32_t code = left & %uu;\n"
+                "            const uint32_t code = (left & %uu)%s;\n"
                 "            left >>= %du;\n"
                 "            sum += (int32_t)a[k + i] * %s;\n"
                 "        }\n"
                 "    }\n",
-                per_byte, per_byte, per_byte, (1u << r->bits) - 1, r->bits, level(r).s);
+                per_byte, per_byte, per_byte, (1u << r->bits) - 1, flip(r).s, r->bits, level(r).s);
 }
 
 /* Codes that begin anywhere, in two bytes at most. */
@@ -92,11 +101,11 @@ static void write_any(struct ht_c *c, const struct ht_c_reader *r)
                 "    for (uint32_t k = 0u; k < n; k++) {\n"
                 "        const uint8_t *at = &codes[bit / 8u];\n"
                 "        const uint32_t pair = (uint32_t)at[0] | ((uint32_t)at[1] << 8u);\n"
-                "        const uint32_t code = (pair >> (bit %% 8u)) & %uu;\n"
+                "        const uint32_t code = ((pair >> (bit %% 8u)) & %uu)%s;\n"
                 "        bit += %du;\n"
                 "        sum += (int32_t)a[k] * %s;\n"
                 "    }\n",
-                r->bits, (1u << r->bits) - 1, r->bits, level(r).s);
+                r->bits, (1u << r->bits) - 1, flip(r).s, r->bits, level(r).s);
 }
 
 static void write_reader(struct ht_c *c, const struct ht_c_reader *r)

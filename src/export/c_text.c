@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "export/c_parts.h"
@@ -147,6 +148,14 @@ void ht_c_floats(struct ht_text *t, const float *value, size_t n)
         ht_c_float(t, value[i]);
         ht_text_append(t, ",", 1);
     }
+}
+
+struct ht_c_name ht_c_plus(int value)
+{
+    struct ht_c_name text = {""};
+    if (value)
+        snprintf(text.s, sizeof text.s, " %c %d", value < 0 ? '-' : '+', abs(value));
+    return text;
 }
 
 uint32_t ht_c_float_bits(float value)
