@@ -287,6 +287,38 @@ def _():
              "#define HT_TWO_FLASH_BYTES 14832u", "image bytes as they are")
 
 
+def listed_deviations():
+    with open(os.path.join(HERE, "..", "..", "docs", "c-export.md"), encoding="utf-8") as f:
+        return set(re.findall(r"^\| (\d+\.\d+) \|", f.read(), re.MULTILINE))
+
+
+@test("MISRA C:2012, as cppcheck sees it: no rule is broken that docs/c-export.md does not list")
+def _():
+    checker = tool("cppcheck", "--addon=misra", "--std=c99", "-q")
+    random_networks()
+    found = set()
+    for name in ("m%d" % i for i in range(FIRST, FIRST + 3)):
+        options = ["-DHT_%s_%s" % (name.upper(), o) for o in OPTIONS]
+        _, out = execute(checker + options + [name + ".c"], cwd=path("random"))
+        found |= set(re.findall(r"misra-c2012-([0-9.]+)", out))
+    assert "2.5" in found, "the checker said nothing"
+    equal(found - listed_deviations(), set(), "rules that are broken")
+
+
+@test("the example for a Cortex-M4 prints the classes that the engine gives")
+def _():
+    tool("arm-none-eabi-gcc"), tool("qemu-system-arm")
+    make = tool("make", "-s", "-C")
+    trained_networks()
+    shutil.copytree(os.path.join(EXAMPLES, "cortex-m4"), path("example"))
+    run("export", "runs/two", "--to", "c", "--out", "example/net", "-q")
+    shutil.copy(path("some-images"), path("example", "some"))
+    code, out = execute(make + [path("example"), "IMAGES=some", "run"])
+    names = [r["name"] for r in csv.DictReader(io.StringIO(
+        run("predict", "runs/two/model.h5", "some-images", "-o", "csv").out))]
+    equal((code, out.splitlines()[-IMAGES:]), (0, names))
+
+
 # --- the command ---
 
 def small(name="small"):
