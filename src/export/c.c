@@ -42,6 +42,7 @@ static void write_source(struct ht_c *c)
                 "#ifndef HT_NET_SECTION /* an attribute of all constants */\n"
                 "#define HT_NET_SECTION\n"
                 "#endif\n\n");
+    ht_c_write_fast_head(c);
     ht_c_write_arithmetic(c);
     ht_c_write_readers(c);
     ht_c_write_layers(c);

@@ -66,11 +66,14 @@ static void write_bytes(struct ht_c *c, const struct ht_c_reader *r)
 {
     ht_c_printf(c, &c->source,
                 "    const %s *w = &codes[first];\n"
-                "    int32_t sum = 0;\n"
-                "    for (uint32_t k = 0u; k < n; k++) {\n"
-                "        sum += (int32_t)a[k] * (int32_t)w[k];\n"
-                "    }\n",
+                "    uint32_t k = 0u;\n"
+                "    int32_t sum = 0;\n",
                 ht_c_code_type(r));
+    ht_c_write_fast(c, r);
+    ht_c_printf(c, &c->source,
+                "    for (; k < n; k++) {\n"
+                "        sum += (int32_t)a[k] * (int32_t)w[k];\n"
+                "    }\n");
 }
 
 /* Whole bytes of codes. */
@@ -79,8 +82,12 @@ static void write_aligned(struct ht_c *c, const struct ht_c_reader *r)
     const unsigned per_byte = 8 / (unsigned)r->bits;
     ht_c_printf(c, &c->source,
                 "    const uint8_t *packed = &codes[first / %uu];\n"
-                "    int32_t sum = 0;\n"
-                "    for (uint32_t k = 0u; k < n; k += %uu) {\n"
+                "    uint32_t k = 0u;\n"
+                "    int32_t sum = 0;\n",
+                per_byte);
+    ht_c_write_fast(c, r);
+    ht_c_printf(c, &c->source,
+                "    for (; k < n; k += %uu) {\n"
                 "        uint32_t left = *packed;\n"
                 "        packed++;\n"
                 "        for (uint32_t i = 0u; i < %uu; i++) {\n"
@@ -89,7 +96,7 @@ static void write_aligned(struct ht_c *c, const struct ht_c_reader *r)
                 "            sum += (int32_t)a[k + i] * %s;\n"
                 "        }\n"
                 "    }\n",
-                per_byte, per_byte, per_byte, (1u << r->bits) - 1, flip(r).s, r->bits, level(r).s);
+                per_byte, per_byte, (1u << r->bits) - 1, flip(r).s, r->bits, level(r).s);
 }
 
 /* Codes that begin anywhere, in two bytes at most. */

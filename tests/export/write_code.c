@@ -3,11 +3,14 @@
  *     write-code FOLDER FIRST COUNT ROWS
  *
  * For each seed the files mSEED.h and mSEED.c, and mSEED.check.c, which runs them by c/check.h. The
- * outputs are those of the engine's C reference. Each layer is told on stdout: grid, bits, ... */
+ * outputs are those of the engine's C reference. From seed 1000 on: networks for inner loops of
+ * processors that have more. Each layer is told on stdout: grid, bits, ... */
 #include "qmodel/random_model.h"
 
 #include "export/export.h"
 #include "infer/runtime.h"
+
+#define WIDE 1000 /* from this seed on: wide_rows */
 
 static void fail(const char *what, const struct ht_error *err)
 {
@@ -59,6 +62,36 @@ static void put_bits(FILE *f, const char *name, const char *what, const float *y
         fprintf(f, bits == INT32_MIN ? "-2147483647 - 1, " : "%d, ", bits);
     }
     fprintf(f, "};\n");
+}
+
+/* Rows that inner loops for vectors and pairs take, with all that can be left behind them: int8 and
+ * two's complement of 4 and 2 bits, inputs of both signs. */
+static struct ht_qmodel *wide_rows(uint64_t seed)
+{
+    static const int bits[] = {8, 4, 2}, per_byte[] = {1, 2, 4};
+    const size_t kind = seed % 3, groups = (size_t)(seed / 6 % 4);
+    struct ht_qmodel *m = ht_qmodel_create(1);
+    struct ht_qlayer *l = m->layers;
+    struct random_source r = {seed, 0};
+    m->input.features = 24 + (size_t)per_byte[kind] * (1 + seed / 6);
+    m->input.quant = activation(seed / 3 % 2 ? "full" : "affine", 8, 0.01f, 0);
+    m->outputs = 5;
+    set_weights(l, kind == 0 || groups == 1 ? "narrow" : "full", bits[kind], m->outputs,
+                m->input.features);
+    memset(l->weights.packed, 0, ht_packed_size(l->in * l->out, bits[kind]));
+    for (size_t i = 0; i < l->in * l->out; i++) {
+        const struct ht_grid *g = &l->weights.grid;
+        const int level = i % 3 ? draw(&r, g->lo, g->hi) : i % 2 ? g->lo : g->hi;
+        ht_pack_code(l->weights.packed, i, bits[kind], ht_grid_code(g, level));
+    }
+    if (groups == 2 && kind > 0)
+        set_groups(l, 12);
+    strcpy(l->name, "wide");
+    strcpy(l->activation, "none");
+    strcpy(m->task, "classification");
+    l->output = HT_QOUTPUT_REAL;
+    cr_assert_eq(ht_qmodel_derive(m, NULL), HT_OK);
+    return m;
 }
 
 static void put_floats(FILE *f, const char *name, const char *what, const float *x, size_t n)
@@ -181,11 +214,12 @@ int main(int argc, char **argv)
         fail("format", &err);
     for (int i = first; i < first + count; i++) {
         char name[32];
-        struct ht_qmodel *m = random_model((uint64_t)i);
+        struct ht_qmodel *m =
+            i < WIDE ? random_model((uint64_t)i) : wide_rows((uint64_t)(i - WIDE));
         const struct ht_export_source source = {m, NULL};
         const struct ht_export_options options = {.prefix = name};
         snprintf(name, sizeof name, "m%d", i);
-        if (i % 4 == 1)
+        if (i % 4 == 1 && i < WIDE)
             strcpy(m->task, "regression");
         if (format->write(&source, &options, argv[1], &err) != HT_OK)
             fail(name, &err);
