@@ -39,8 +39,9 @@ const char *ht_onnx_layer_text(struct ht_onnx *o, const struct ht_qlayer *l);
  * the unit of the targets. */
 void ht_onnx_finish_outputs(struct ht_onnx *o, const struct ht_qmodel *m);
 
-/* The grid of a layer's weights as they are exported. Scales of groups are multiplied in: no ONNX
- * operator that ONNX Runtime computes in integers has them, and code * group scale is an int8. */
+/* The grid of a layer's weights as products take them, with the scales of groups multiplied in: no
+ * ONNX operator that ONNX Runtime computes in integers has them, and code * group scale is an int8.
+ */
 struct ht_grid ht_onnx_weight_grid(const struct ht_qlayer *l);
 
 /* The weights of a layer as int8 or uint8 [out, in], for inputs that are uint8: level - grid.lo. */

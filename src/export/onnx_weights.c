@@ -51,59 +51,110 @@ static int narrow_type(const struct ht_grid *g, int width)
     return 0;
 }
 
-/* codes or levels, `width` bits each, packed as ONNX does: least significant bits first. */
-static const uint8_t *pack(struct ht_onnx *o, const struct ht_qlayer *l, int width, bool levels,
-                           int shift)
+/* value[code] of every weight, `width` bits each, packed as ONNX does: least significant bits
+ * first. */
+static const uint8_t *pack(struct ht_onnx *o, const struct ht_qlayer *l, int width,
+                           const int32_t *value)
 {
     const struct ht_qweights *w = &l->weights;
-    const size_t n = l->in * l->out;
     const unsigned mask = (1u << width) - 1;
+    const size_t n = l->in * l->out;
     uint8_t *packed = ht_onnx_memory(o, ht_packed_size(n, width), 1);
-    for (size_t i = 0; packed && i < n; i++) {
-        const unsigned code = ht_unpack_code(w->packed, i, w->grid.bits);
-        const int level = ht_qlayer_weight(l, i / l->in, i % l->in);
-        ht_pack_code(packed, i, width, (levels ? (unsigned)(level + shift) : code) & mask);
-    }
+    for (size_t i = 0; packed && i < n; i++)
+        ht_pack_code(packed, i, width,
+                     (unsigned)value[ht_unpack_code(w->packed, i, w->grid.bits)] & mask);
     return packed;
 }
 
-/* Codes that are looked up in the table of levels. */
-static const char *gather(struct ht_onnx *o, const struct ht_qlayer *l, int width,
-                          struct bytes bytes)
+static const char *put(struct ht_onnx *o, const struct ht_qlayer *l, int type, int width,
+                       const int32_t *value)
+{
+    return ht_onnx_matrix(o, ht_onnx_text(o, "%s.weight", l->name), type, l->out, l->in,
+                          pack(o, l, width, value), ht_packed_size(l->in * l->out, width));
+}
+
+static const char *cast(struct ht_onnx *o, const char *value, int type, const char *output)
+{
+    value = ht_onnx_node(o, "Cast", HT_ONNX_IN(value), output);
+    ht_onnx_set_int(o, "to", type);
+    return value;
+}
+
+/* One byte for each weight. */
+static const char *whole_bytes(struct ht_onnx *o, const struct ht_qlayer *l, struct bytes bytes)
+{
+    uint8_t *value = ht_onnx_memory(o, l->out, l->in);
+    for (size_t n = 0; value && n < l->out; n++)
+        for (size_t k = 0; k < l->in; k++)
+            value[n * l->in + k] = (uint8_t)(ht_qlayer_weight(l, n, k) + bytes.shift);
+    return ht_onnx_matrix(o, ht_onnx_text(o, "%s.weight", l->name), bytes.type, l->out, l->in,
+                          value, l->in * l->out);
+}
+
+/* Levels of the grid, + shift, of the given type: from the narrow type that holds them, or from
+ * codes that are looked up in a table. */
+static const char *narrow_levels(struct ht_onnx *o, const struct ht_qlayer *l, int width, int type,
+                                 int shift, const char *output)
 {
     const struct ht_grid *g = &l->weights.grid;
-    int32_t level[256];
-    for (unsigned code = 0; code < 1u << g->bits; code++)
-        level[code] = ht_grid_level(g, code) + bytes.shift;
-    const char *codes = ht_onnx_matrix(
-        o, ht_onnx_text(o, "%s.weight", l->name), width == 2 ? HT_ONNX_UINT2 : HT_ONNX_UINT4,
-        l->out, l->in, pack(o, l, width, false, 0), ht_packed_size(l->in * l->out, width));
-    const char *table = ht_onnx_integers(o, ht_onnx_text(o, "%s.weight_levels", l->name),
-                                         bytes.type, level, (size_t)1 << g->bits, 1);
-    const char *index =
-        ht_onnx_node(o, "Cast", HT_ONNX_IN(codes), ht_onnx_text(o, "%s/weight_codes", l->name));
-    ht_onnx_set_int(o, "to", HT_ONNX_INT32);
-    return ht_onnx_node(o, "Gather", HT_ONNX_IN(table, index),
-                        ht_onnx_text(o, "%s/weight_levels", l->name));
+    const size_t codes = (size_t)1 << g->bits;
+    const int narrow = shift ? 0 : narrow_type(g, width);
+    int32_t value[256];
+    for (unsigned code = 0; code < codes; code++)
+        value[code] = ht_grid_level(g, code) + shift;
+    if (narrow)
+        return cast(o, put(o, l, narrow, width, value), type, output);
+    const char *table =
+        ht_onnx_integers(o, ht_onnx_text(o, "%s.weight_levels", l->name), type, value, codes, 1);
+    for (unsigned code = 0; code < codes; code++)
+        value[code] = (int32_t)code;
+    const char *index = cast(o, put(o, l, width == 2 ? HT_ONNX_UINT2 : HT_ONNX_UINT4, width, value),
+                             HT_ONNX_INT32, ht_onnx_text(o, "%s/weight_codes", l->name));
+    return ht_onnx_node(o, "Gather", HT_ONNX_IN(table, index), output);
+}
+
+/* Levels times the scale of their group. */
+static const char *grouped(struct ht_onnx *o, const struct ht_qlayer *l, int width,
+                           struct bytes bytes, const char *output)
+{
+    const struct ht_qweights *w = &l->weights;
+    const char *name = l->name;
+    int32_t *group = ht_onnx_memory(o, l->in, sizeof *group);
+    for (size_t k = 0; group && k < l->in; k++)
+        group[k] = (int32_t)(k / w->group);
+    if (!group)
+        return output;
+    const char *scales =
+        ht_onnx_matrix(o, ht_onnx_text(o, "%s.group_scale", name), HT_ONNX_UINT8, l->out,
+                       ht_qlayer_groups(l), w->group_scale, l->out * ht_qlayer_groups(l));
+    scales = cast(o, scales, HT_ONNX_INT32, ht_onnx_text(o, "%s/group_scale", name));
+    scales = ht_onnx_node(o, "Gather",
+                          HT_ONNX_IN(scales, ht_onnx_integers(o, ht_onnx_text(o, "%s.group", name),
+                                                              HT_ONNX_INT32, group, l->in, 1)),
+                          ht_onnx_text(o, "%s/scale_of_each", name));
+    ht_onnx_set_int(o, "axis", 1);
+    const char *value =
+        narrow_levels(o, l, width, HT_ONNX_INT32, 0, ht_onnx_text(o, "%s/weight_levels", name));
+    value = ht_onnx_node(o, "Mul", HT_ONNX_IN(value, scales),
+                         ht_onnx_text(o, "%s/scaled_levels", name));
+    if (bytes.shift)
+        value = ht_onnx_node(
+            o, "Add",
+            HT_ONNX_IN(value, ht_onnx_integer(o, ht_onnx_text(o, "%s.weight_shift", name),
+                                              HT_ONNX_INT32, bytes.shift)),
+            ht_onnx_text(o, "%s/shifted_levels", name));
+    return cast(o, value, bytes.type, output);
 }
 
 static const char *store(struct ht_onnx *o, const struct ht_qlayer *l, struct bytes bytes)
 {
-    const struct ht_grid grid = ht_onnx_weight_grid(l);
-    const int width = grid.bits <= 2 ? 2 : grid.bits <= 4 ? 4 : 8;
-    const size_t size = ht_packed_size(l->in * l->out, width);
-    const char *name = ht_onnx_text(o, "%s.weight", l->name);
+    const struct ht_qweights *w = &l->weights;
+    const int width = w->grid.bits <= 2 ? 2 : w->grid.bits <= 4 ? 4 : 8;
+    const char *output = ht_onnx_text(o, "%s/weight", l->name);
     if (width == 8)
-        return ht_onnx_matrix(o, name, bytes.type, l->out, l->in, pack(o, l, 8, true, bytes.shift),
-                              size);
-    const int type = narrow_type(&grid, width);
-    if (!type)
-        return gather(o, l, width, bytes);
-    const char *value =
-        ht_onnx_matrix(o, name, type, l->out, l->in, pack(o, l, width, true, 0), size);
-    value = ht_onnx_node(o, "Cast", HT_ONNX_IN(value), ht_onnx_text(o, "%s/weight", l->name));
-    ht_onnx_set_int(o, "to", bytes.type);
-    return value;
+        return whole_bytes(o, l, bytes);
+    return w->group ? grouped(o, l, width, bytes, output)
+                    : narrow_levels(o, l, width, bytes.type, bytes.shift, output);
 }
 
 /* Of every neuron: |bias| + sum |a - z_a| |w - z_w|, the largest that any partial sum can be. */

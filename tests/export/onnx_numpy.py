@@ -87,7 +87,7 @@ OPERATORS = {
     "Div": lambda a, x, y: x / y,
     "Erf": lambda a, x: np.vectorize(math.erf)(x.astype(np.float64)).astype(x.dtype),
     "Floor": lambda a, x: np.floor(x),
-    "Gather": lambda a, table, index: table[index],
+    "Gather": lambda a, table, index: np.take(table, index, a.get("axis", 0)),
     "Gemm": gemm,
     "LeakyRelu": lambda a, x: np.where(x < 0, f32(a["alpha"]) * x, x),
     "MatMul": lambda a, x, w: x @ w,
