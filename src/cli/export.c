@@ -12,6 +12,7 @@ enum { TO, OUT, INPUT };
 static const struct ht_column columns[] = {
     {.key = "file", .kind = HT_COLUMN_TEXT},
     {.key = "format", .kind = HT_COLUMN_TEXT},
+    {.key = "agreement", .title = "outputs\nagree", .kind = HT_COLUMN_TEXT},
     {.key = "split", .kind = HT_COLUMN_TEXT},
     {.key = "samples", .kind = HT_COLUMN_INTEGER},
     {.key = "outputs_compared", .title = "outputs\ncompared", .kind = HT_COLUMN_INTEGER},
@@ -24,7 +25,15 @@ static const struct ht_column columns[] = {
     {.key = "model_bytes", .title = "size", .kind = HT_COLUMN_BYTES},
 };
 
-static enum ht_status print_report(const struct ht_cli *cli, const char *format, const char *path,
+/* What the options say. */
+struct choice {
+    const struct ht_export_format *format;
+    struct ht_export_options options;
+    char path[HT_PATH_LENGTH];
+    const char *agreement; /* of those who run the file */
+};
+
+static enum ht_status print_report(const struct ht_cli *cli, const struct choice *c,
                                    const struct ht_export_report *r, struct ht_error *err)
 {
     struct ht_table *t;
@@ -32,8 +41,9 @@ static enum ht_status print_report(const struct ht_cli *cli, const char *format,
     if (status != HT_OK)
         return status;
     ht_table_add_row(t);
-    ht_table_set_text(t, "file", path);
-    ht_table_set_text(t, "format", format);
+    ht_table_set_text(t, "file", c->path);
+    ht_table_set_text(t, "format", c->format->name);
+    ht_table_set_text(t, "agreement", r->parity.mismatched_outputs ? "no" : c->agreement);
     ht_table_set_text(t, "split", r->split);
     ht_table_set_integer(t, "samples", (int64_t)r->parity.samples);
     ht_table_set_integer(t, "outputs_compared", (int64_t)r->parity.outputs_compared);
@@ -55,13 +65,6 @@ static bool is_checkpoint(const char *path)
     ht_container_close(r);
     return true;
 }
-
-/* What the options say. */
-struct choice {
-    const struct ht_export_format *format;
-    struct ht_export_options options;
-    char path[HT_PATH_LENGTH];
-};
 
 static enum ht_status choose(struct choice *c, const struct ht_cli *cli, struct ht_error *err)
 {
@@ -91,14 +94,22 @@ static enum ht_status choose_path(struct choice *c, const char *out, const char 
     return HT_OK;
 }
 
-static enum ht_status export(struct ht_export_report *report, struct ht_session *session,
-                             const struct choice *c, struct ht_error *err) {
+static enum ht_status write_export(struct ht_export_report *report, struct ht_session *session,
+                                   struct choice *c, struct ht_error *err)
+{
     struct ht_qmodel *m = NULL;
-    if (!c->format->write) return ht_export_session(report, session, c->path, err);
+    c->agreement = "bit for bit";
+    if (!c->format->write)
+        return ht_export_session(report, session, c->path, err);
     enum ht_status status = ht_export_check_source(c->format, session->model, err);
-    if (status == HT_OK) status = ht_export_lowered(&m, report, session, err);
     if (status == HT_OK)
+        status = ht_export_lowered(&m, report, session, err);
+    if (status == HT_OK) {
+        c->options.split = report->split;
+        c->options.score = report->parity.fake_quant_score;
+        c->agreement = ht_export_agreement(c->format, m, session->model);
         status = ht_export_write(c->format, m, session->model, &c->options, c->path, err);
+    }
     ht_qmodel_destroy(m);
     return status;
 }
@@ -115,10 +126,9 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
         return status;
     status = choose_path(&c, cli->values[OUT], session.experiment->name, err);
     if (status == HT_OK)
-        status = export(&report, &session, &c, err);
+        status = write_export(&report, &session, &c, err);
     if (status == HT_OK || status == HT_ERR_THRESHOLD) {
-        enum ht_status printed =
-            print_report(cli, c.format->name, c.path, &report, status == HT_OK ? err : NULL);
+        enum ht_status printed = print_report(cli, &c, &report, status == HT_OK ? err : NULL);
         if (status == HT_OK)
             status = printed;
     }

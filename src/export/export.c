@@ -6,9 +6,9 @@
 #include "export/onnx.h"
 
 static const struct ht_export_format formats[] = {
-    {"hdf5", ".h5", false, NULL},
-    {"onnx", ".onnx", true, ht_export_onnx},
-    {"qonnx", ".qonnx.onnx", false, ht_export_qonnx},
+    {"hdf5", ".h5", false, NULL, NULL},
+    {"onnx", ".onnx", true, ht_export_onnx, ht_onnx_agreement},
+    {"qonnx", ".qonnx.onnx", false, ht_export_qonnx, ht_qonnx_agreement},
 };
 static const char *const planned[] = {"c", "safetensors"};
 static const char *const inputs[] = {[HT_EXPORT_FLOAT] = "float", [HT_EXPORT_U8] = "u8"};
@@ -63,11 +63,27 @@ enum ht_status ht_export_check_source(const struct ht_export_format *format,
                    format->name);
 }
 
+static struct ht_export_source source_of(const struct ht_qmodel *model,
+                                         const struct ht_model *network)
+{
+    return (struct ht_export_source){model, network->quantized ? NULL : network};
+}
+
+const char *ht_export_agreement(const struct ht_export_format *format,
+                                const struct ht_qmodel *model, const struct ht_model *network)
+{
+    static const char *const names[] = {[HT_AGREEMENT_BITS] = "bit for bit",
+                                        [HT_AGREEMENT_ROUNDING] = "but for rounding",
+                                        [HT_AGREEMENT_BORDERS] = "nearly all"};
+    const struct ht_export_source source = source_of(model, network);
+    return names[format->agreement ? format->agreement(&source) : HT_AGREEMENT_BITS];
+}
+
 enum ht_status ht_export_write(const struct ht_export_format *format, const struct ht_qmodel *model,
                                const struct ht_model *network,
                                const struct ht_export_options *options, const char *path,
                                struct ht_error *err)
 {
-    const struct ht_export_source source = {model, network->quantized ? NULL : network};
+    const struct ht_export_source source = source_of(model, network);
     return format->write(&source, options, path, err);
 }

@@ -30,6 +30,22 @@ struct ht_grid ht_onnx_weight_grid(const struct ht_qlayer *l)
     return bytes;
 }
 
+static int stored_width(const struct ht_grid *g)
+{
+    return g->bits <= 2 ? 2 : g->bits <= 4 ? 4 : 8;
+}
+
+void ht_onnx_need_versions(struct ht_onnx *o, const struct ht_qmodel *m)
+{
+    for (size_t i = 0; i < m->n_layers; i++) {
+        const struct ht_qweights *w = &m->layers[i].weights;
+        if (stored_width(&w->grid) < 8)
+            ht_onnx_need_type(o, stored_width(&w->grid) == 2 ? HT_ONNX_INT2 : HT_ONNX_INT4);
+        if (w->group && ht_qlayer_input_kind(m, i) == HT_QOUTPUT_REAL)
+            ht_onnx_need(o, 21, 10); /* blocks of DequantizeLinear */
+    }
+}
+
 static struct bytes choose_bytes(const struct ht_grid *g, const struct ht_qactivation *input)
 {
     const int pair = 2 * (input->hi - input->grid.lo) * larger(abs(g->lo), abs(g->hi));
@@ -149,7 +165,7 @@ static const char *grouped(struct ht_onnx *o, const struct ht_qlayer *l, int wid
 static const char *store(struct ht_onnx *o, const struct ht_qlayer *l, struct bytes bytes)
 {
     const struct ht_qweights *w = &l->weights;
-    const int width = w->grid.bits <= 2 ? 2 : w->grid.bits <= 4 ? 4 : 8;
+    const int width = stored_width(&w->grid);
     const char *output = ht_onnx_text(o, "%s/weight", l->name);
     if (width == 8)
         return whole_bytes(o, l, bytes);
@@ -174,6 +190,83 @@ static bool fits_float(const struct ht_qlayer *l, const struct ht_qactivation *i
     return true;
 }
 
+static int real_type(const struct ht_grid *g)
+{
+    return g->hi > 127 ? HT_ONNX_UINT8 : HT_ONNX_INT8;
+}
+
+/* The levels of the grid, without the scales of groups. */
+static const char *real_levels(struct ht_onnx *o, const struct ht_qlayer *l, const char *output)
+{
+    const struct ht_grid *g = &l->weights.grid;
+    const int width = stored_width(g);
+    int32_t level[256];
+    if (width < 8)
+        return narrow_levels(o, l, width, real_type(g), 0, output);
+    for (unsigned code = 0; code < 1u << g->bits; code++)
+        level[code] = ht_grid_level(g, code);
+    return put(o, l, real_type(g), width, level);
+}
+
+static const char *block_scales(struct ht_onnx *o, const struct ht_qlayer *l, const char *name)
+{
+    const struct ht_qweights *w = &l->weights;
+    const size_t groups = ht_qlayer_groups(l);
+    float *scale = ht_onnx_memory(o, l->out * groups, sizeof *scale);
+    for (size_t i = 0; scale && i < l->out * groups; i++)
+        scale[i] = w->scale[w->channels == 1 ? 0 : i / groups] * (float)w->group_scale[i];
+    return ht_onnx_float_matrix(o, name, l->out, groups, scale);
+}
+
+/* Numbers, times a scale that batch normalization may have given them. */
+static const char *half_weights(struct ht_onnx *o, const struct ht_qlayer *l,
+                                const char *scale_name, const char *output)
+{
+    const struct ht_qweights *w = &l->weights;
+    const char *half = ht_onnx_matrix(o, ht_onnx_text(o, "%s.weight", l->name), HT_ONNX_FLOAT16,
+                                      l->out, l->in, w->packed, 2 * l->out * l->in);
+    half = cast(o, half, HT_ONNX_FLOAT, ht_onnx_text(o, "%s/weight", l->name));
+    const char *scale = ht_onnx_float_matrix(o, scale_name, w->channels, 1, w->scale);
+    return ht_onnx_node(o, "Mul", HT_ONNX_IN(half, scale), output);
+}
+
+const char *ht_onnx_real_weights(struct ht_onnx *o, const struct ht_qlayer *l)
+{
+    const struct ht_qweights *w = &l->weights;
+    const char *output = ht_onnx_text(o, "%s/real_weight", l->name);
+    const char *scale_name = ht_onnx_text(o, "%s.weight_scale", l->name);
+    if (ht_grid_is_float16(&w->grid))
+        return half_weights(o, l, scale_name, output);
+    const struct ht_onnx_weights levels = {
+        .value = real_levels(o, l, ht_onnx_text(o, "%s/weight", l->name)),
+        .type = real_type(&w->grid),
+    };
+    const char *scale = w->group
+                            ? block_scales(o, l, scale_name)
+                            : ht_onnx_floats(o, scale_name, w->scale, w->channels, w->channels > 1);
+    const char *zero = w->zero_point ? ht_onnx_weight_zero_point(o, l, &levels) : NULL;
+    ht_onnx_node(o, "DequantizeLinear", HT_ONNX_IN(levels.value, scale, zero), output);
+    if (w->group || w->channels > 1)
+        ht_onnx_set_int(o, "axis", w->group != 0);
+    if (w->group)
+        ht_onnx_set_int(o, "block_size", (int64_t)w->group);
+    return output;
+}
+
+const char *ht_onnx_weight_zero_point(struct ht_onnx *o, const struct ht_qlayer *l,
+                                      const struct ht_onnx_weights *w)
+{
+    const char *name = ht_onnx_text(o, "%s.weight_zero_point", l->name);
+    const int32_t *z = l->weights.zero_point;
+    const size_t n = z ? l->weights.channels : 1;
+    int32_t *zero = ht_onnx_memory(o, n, sizeof *zero);
+    for (size_t i = 0; zero && i < n; i++)
+        zero[i] = w->shift + (z ? z[i] : 0);
+    if (!zero)
+        return name;
+    return ht_onnx_integers(o, name, w->type, zero, n, n > 1);
+}
+
 struct ht_onnx_weights ht_onnx_weights(struct ht_onnx *o, const struct ht_qmodel *m, size_t layer)
 {
     const struct ht_qlayer *l = &m->layers[layer];
@@ -184,6 +277,6 @@ struct ht_onnx_weights ht_onnx_weights(struct ht_onnx *o, const struct ht_qmodel
         .value = store(o, l, bytes),
         .type = bytes.type,
         .shift = bytes.shift,
-        .in_float = fits_float(l, input),
+        .in_float = ht_qlayer_input_kind(m, layer) == HT_QOUTPUT_CODES && fits_float(l, input),
     };
 }

@@ -28,7 +28,7 @@ static enum ht_status write_as(const char *format_name, const struct ht_qmodel *
 {
     const struct ht_export_format *format;
     const struct ht_export_source source = {m, NULL};
-    const struct ht_export_options options = {input};
+    const struct ht_export_options options = {.input = input};
     cr_assert_eq(ht_export_format_find(&format, format_name, NULL), HT_OK);
     return format->write(&source, &options, path, err);
 }
