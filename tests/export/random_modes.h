@@ -55,6 +55,8 @@ static inline void change_layer(struct random_source *r, struct ht_qmodel *m, si
         l->bias = NULL;
         l->multiplier = NULL;
         l->real_bias = draw_moments(r, l->out);
+        if (draw(r, 0, 1)) /* a row that is next to nothing shows */
+            memset(l->real_bias, 0, l->out * sizeof *l->real_bias);
     }
     if (input == HT_QOUTPUT_REAL && draw(r, 0, 3) == 0)
         draw_half(r, l);
@@ -83,6 +85,12 @@ static inline struct ht_qmodel *random_modes(uint64_t seed, bool exact)
     struct random_source r = {seed, 1000000};
     struct ht_qmodel *m = random_model(seed);
     m->input.kind = draw_kind(&r);
+    if (m->input.kind != HT_QOUTPUT_CODES && draw(&r, 0, 1)) { /* numbers stay as they are */
+        ht_free(m->input.mean);
+        ht_free(m->input.std);
+        m->input.mean = m->input.std = NULL;
+        m->input.pixel_range = 0;
+    }
     for (size_t i = 0; i < m->n_layers; i++) {
         do
             m->layers[i].output = draw_kind(&r);

@@ -40,7 +40,8 @@ static float *raw_inputs(const struct ht_qmodel *m, uint64_t seed)
     for (size_t i = 0; in->kind != HT_QOUTPUT_CODES && i < ROWS * in->features; i++)
         raw[i] = 4 * (float)ht_rng_uniform(seed, HT_RNG_TEST, i) - 2;
     for (size_t i = 0; in->kind != HT_QOUTPUT_CODES && i < in->features; i++)
-        raw[i + in->features] = 0; /* a row of zeros */
+        for (size_t row = 0; row < 3; row++) /* of zeros; with hardly a scale; beyond them */
+            raw[row * in->features + i] *= (const float[]){0, 2e-9f, 1e30f}[row];
     for (size_t i = 0; i < ROWS * in->features; i++) {
         if (in->mean)
             raw[i] = raw[i] * in->std[i % in->features] + in->mean[i % in->features];
