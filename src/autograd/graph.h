@@ -39,7 +39,10 @@ struct ht_run {
     enum ht_mode mode;
     uint64_t seed, step;   /* dropout masks: counter-based */
     bool freeze_batchnorm; /* TRAIN: use running statistics, do not update them */
-    struct ht_pool *pool;  /* NULL: one thread. The bits do not depend on it */
+    /* How far the annealing of a soft network has come: the share of its steps that is done, and
+     * the epochs since it began. */
+    double soft_share, soft_epochs;
+    struct ht_pool *pool; /* NULL: one thread. The bits do not depend on it */
     /* NULL, or told during backward that the gradient of some rows of a parameter is final, while
      * it is still in the cache: from any thread, each row at most once, from multiples of
      * HT_READY_ROWS on, and as many, but for the end. The parameter may change at once. Not all

@@ -6,6 +6,7 @@
 #include "data/dataset.h"
 #include "qmodel/qmodel.h"
 #include "report/human.h"
+#include "train/compare.h"
 #include "train/network.h"
 #include "train/run.h"
 #include "train/setup.h"
@@ -86,12 +87,13 @@ static enum ht_status measure_memory(const struct ht_experiment *e, struct ht_mo
 {
     struct ht_network train = {0}, evaluation = {0};
     struct ht_kernels kernels;
+    const enum ht_form form = m->quantized ? HT_FORM_QUANTIZED : HT_FORM_FLOAT;
     enum ht_status status = ht_run_kernels(&kernels, err);
     if (status == HT_OK)
-        status = ht_network_init(&train, m, o, (size_t)e->train.batch, m->quantized, true,
+        status = ht_network_init(&train, m, o, (size_t)e->train.batch, form, true,
                                  ht_network_training_kernels(&kernels), err);
     if (status == HT_OK)
-        status = ht_network_init(&evaluation, m, o, 256, m->quantized, false, NULL, err);
+        status = ht_network_init(&evaluation, m, o, 256, form, false, NULL, err);
     if (status == HT_OK)
         *bytes = ht_graph_bytes(train.graph) + ht_graph_bytes(evaluation.graph) +
                  (4 * m->params.n + m->state.n) * sizeof(float);
@@ -152,6 +154,8 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
         return status;
     const struct ht_experiment *e = ht_config_experiment(config);
     status = ht_cli_print_plan(cli, e, err);
+    if (status == HT_OK && e->n_variants)
+        status = ht_compare_check(config, err);
     if (status == HT_OK && e->n_variants)
         ht_cli_say(cli, "%zu variants for compare", e->n_variants);
     if (status == HT_OK)

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "cli/cli.h"
 #include "report/human.h"
+#include "train/links.h"
 #include "train/run.h"
 
 enum { RESUME, DRY_RUN };
@@ -154,7 +155,9 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
         return status;
     const struct ht_experiment *e = ht_config_experiment(config);
     if (cli->values[DRY_RUN]) {
-        status = ht_cli_print_plan(cli, e, err);
+        status = ht_links_refuse(e, err);
+        if (status == HT_OK)
+            status = ht_cli_print_plan(cli, e, err);
         if (status == HT_ERR_CONFIG)
             ht_cli_show_place(config, err);
         ht_config_destroy(config);

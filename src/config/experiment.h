@@ -21,7 +21,7 @@ struct ht_quantizer_config {
     int bits;                         /* 1..8; weights also 32 = no quantization at all */
     char grid[HT_NAME_LENGTH];        /* names of ht_grid_names */
     char range[HT_NAME_LENGTH];       /* min_max ema percentile kl mse octav learned twn kmeans */
-    char estimator[HT_NAME_LENGTH];   /* ste clipped_ste lsq lsq_plus pact dorefa ewgs dsq */
+    char estimator[HT_NAME_LENGTH];   /* ste clipped_ste lsq lsq_plus pact dorefa ewgs dsq parq */
     char granularity[HT_NAME_LENGTH]; /* tensor channel (weights only) */
     char rounding[HT_NAME_LENGTH];    /* nearest_even floor stochastic */
     char scale[HT_NAME_LENGTH];       /* real power_of_two */
@@ -29,6 +29,7 @@ struct ht_quantizer_config {
     double percentile;                /* range percentile */
     double delta;                     /* ewgs */
     double softness;                  /* dsq: its alpha */
+    double steepness;                 /* parq */
     double clip_start, clip_decay;    /* pact: the first alpha, and its weight decay */
     struct ht_source_position at;     /* of the map, for errors found later */
 };
@@ -81,6 +82,7 @@ struct ht_experiment {
     struct {
         bool given;      /* there is a quant map; else the network is float32 */
         int start_epoch; /* float training before this epoch (0 = quantized from the start) */
+        int hard_epochs; /* annealed estimators: the last n epochs round as what ships does */
         int freeze_batchnorm_epochs; /* the last n epochs use frozen BN statistics */
         int calibration_batches;     /* before the first quantized step; 0: none */
         bool equalize, bias_correction;

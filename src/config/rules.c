@@ -220,6 +220,16 @@ static void check_table(const struct rules *s, const struct ht_quantizer_config 
                            "grid codebook has one table for a layer: use granularity tensor");
 }
 
+/* Those that train softly first (src/quant/soft.h). */
+static bool is_annealed(const char *estimator)
+{
+    static const char *const annealed[] = {"parq"};
+    for (size_t i = 0; i < sizeof annealed / sizeof *annealed; i++)
+        if (is(estimator, annealed[i]))
+            return true;
+    return false;
+}
+
 /* What an estimator is not made for, beside its range. */
 static void check_estimator(const struct rules *s, const struct ht_quantizer_config *q,
                             enum use use)
@@ -238,9 +248,13 @@ static void check_estimator(const struct rules *s, const struct ht_quantizer_con
         why = q->bits == 1 ? "has no transform at 1 bit: its formula is estimator ste with range "
                              "min_max"
                            : "needs weights on a symmetric grid";
-    else if (is(name, "dsq") && is(q->rounding, "floor"))
+    else if (is(name, "parq") && !weights)
+        why = "is for weights only: it is a regularization of parameters";
+    else if ((is(name, "dsq") || is_annealed(name)) && is(q->rounding, "floor"))
         why = "needs rounding to the nearest level, not floor";
-    else if (is(name, "dsq") && weights_only(q->grid))
+    else if (is_annealed(name) && is(q->rounding, "stochastic"))
+        why = "needs rounding to the nearest level, not stochastic";
+    else if ((is(name, "dsq") || is_annealed(name)) && weights_only(q->grid))
         why = "needs levels at equal distances";
     else if (is(name, "dorefa") && !is(q->scale, "real"))
         why = "has a fixed scale: it needs scale real";
@@ -460,6 +474,30 @@ static void check_calibration(const struct rules *s)
         check_bias_correction(s);
 }
 
+static bool anneals(const struct ht_experiment *e)
+{
+    for (size_t i = 0, dense = 0; i < e->model.n_layers; i++) {
+        if (!is(e->model.layers[i].kind, "dense"))
+            continue;
+        if (is_annealed(ht_experiment_weights(e, dense)->estimator) ||
+            is_annealed(ht_experiment_activations(e, dense)->estimator))
+            return true;
+        dense++;
+    }
+    return e->quant.output.bits != 32 && is_annealed(e->quant.output.estimator);
+}
+
+static void check_annealing(const struct rules *s)
+{
+    const struct ht_experiment *e = s->e;
+    if (e->train.epochs > 0 && e->quant.start_epoch + e->quant.hard_epochs >= e->train.epochs &&
+        anneals(e))
+        ht_diagnostics_add(s->r->d, written_at(s, &e->quant.hard_epochs, e->quant.at),
+                           "quant.hard_epochs %d leaves no epoch to an estimator that is annealed: "
+                           "train.epochs is %d, quant.start_epoch %d",
+                           e->quant.hard_epochs, e->train.epochs, e->quant.start_epoch);
+}
+
 void ht_rules_apply(struct ht_reader *r, struct ht_experiment *e, enum ht_rules_mode mode)
 {
     struct rules s = {r, e, mode};
@@ -486,5 +524,6 @@ void ht_rules_apply(struct ht_reader *r, struct ht_experiment *e, enum ht_rules_
     if (e->quant.weights.bits == 32)
         return;
     check_relu(&s);
+    check_annealing(&s);
     check_calibration(&s);
 }

@@ -21,7 +21,7 @@ static const char *const grids[] = {"full", "narrow",         "affine", "binary"
 static const char *const ranges[] = {"min_max", "ema",     "percentile", "kl",     "mse",
                                      "octav",   "learned", "twn",        "kmeans", NULL};
 static const char *const estimators[] = {"ste",    "clipped_ste", "lsq", "lsq_plus", "pact",
-                                         "dorefa", "ewgs",        "dsq", NULL};
+                                         "dorefa", "ewgs",        "dsq", "parq",     NULL};
 static const char *const granularities[] = {"tensor", "channel", NULL};
 static const char *const scales[] = {"real", "power_of_two", NULL};
 static const char *const roundings[] = {"nearest_even", "floor", "stochastic", NULL};
@@ -187,6 +187,15 @@ static const struct ht_field quantizer_fields[] = {
                          .flags = HT_FIELD_OPEN_MIN | HT_FIELD_OPEN_MAX,
                          .fallback = "0.2",
                          .help = "estimator dsq: its alpha; near 0 steps, near 1 a straight line"},
+    [HT_ROW_STEEPNESS] = {.name = "steepness",
+                          .type = HT_FIELD_DOUBLE,
+                          QUANTIZER(steepness),
+                          .max = 1000,
+                          .flags = HT_FIELD_OPEN_MIN,
+                          .fallback = "10",
+                          .help = "estimator parq: of the sigmoid along which it goes from a "
+                                  "straight line to steps; larger: later and faster, around the "
+                                  "middle"},
     [HT_ROW_CLIP_START] = {.name = "clip_start",
                            .type = HT_FIELD_DOUBLE,
                            QUANTIZER(clip_start),
@@ -228,6 +237,14 @@ static const struct ht_field quant_fields[] = {
      .max = 100000,
      .fallback = "0",
      .help = "float training before this epoch; 0: quantized from the start"},
+    {.name = "hard_epochs",
+     .type = HT_FIELD_INT,
+     QUANT(hard_epochs),
+     .min = 1,
+     .max = 100000,
+     .fallback = "1",
+     .help = "with an estimator that is annealed (parq): the last n epochs round as what ships "
+             "does; before them training is soft"},
     {.name = "freeze_batchnorm_epochs",
      .type = HT_FIELD_INT,
      QUANT(freeze_batchnorm_epochs),
@@ -422,7 +439,8 @@ static const struct ht_field train_fields[] = {
     {.name = "from",
      .type = HT_FIELD_TEXT,
      TEXT(train.from),
-     .help = "run folder or checkpoint whose parameters to start from"},
+     .help = "run folder or checkpoint whose parameters to start from; in compare also "
+             "`variant:NAME`: what that variant trained with the same seed"},
 };
 static const struct ht_field_table train_table = HT_FIELD_TABLE(train_fields);
 

@@ -20,6 +20,7 @@ enum ht_quantizer_row {
     HT_ROW_SCALE,
     HT_ROW_DELTA,
     HT_ROW_SOFTNESS,
+    HT_ROW_STEEPNESS,
     HT_ROW_CLIP_START,
     HT_ROW_CLIP_DECAY,
     HT_N_QUANTIZER_ROWS

@@ -19,7 +19,7 @@ static void network_finish(struct network *n)
 }
 
 static enum ht_status network_init(struct network *n, struct ht_model *m, size_t rows,
-                                   bool quantized, struct ht_error *err)
+                                   enum ht_form form, struct ht_error *err)
 {
     memset(n, 0, sizeof *n);
     n->graph = ht_graph_create(rows);
@@ -28,7 +28,7 @@ static enum ht_status network_init(struct network *n, struct ht_model *m, size_t
         return ht_fail_memory(err);
     n->x = ht_graph_input(n->graph, m->inputs);
     ht_graph_keep(n->graph, n->x);
-    ht_model_build(m, n->graph, n->x, quantized, n->blocks);
+    ht_model_build(m, n->graph, n->x, form, n->blocks);
     return ht_graph_plan(n->graph, NULL, 0, err);
 }
 
@@ -56,7 +56,7 @@ enum ht_status ht_model_calibrate(struct ht_model *m, const struct ht_calibratio
                                   struct ht_error *err)
 {
     struct network n;
-    enum ht_status status = network_init(&n, m, data->max_rows, true, err);
+    enum ht_status status = network_init(&n, m, data->max_rows, HT_FORM_QUANTIZED, err);
     set_calibrating(m, true);
     for (size_t i = 0; status == HT_OK && i < data->batches; i++)
         run_batch(&n, data, i);
@@ -113,9 +113,9 @@ static enum ht_status correction_init(struct correction *c, struct ht_model *m,
     c->mean = ht_calloc(widest, sizeof *c->mean);
     if (!c->levels || !c->plain_mean || !c->mean)
         return ht_fail_memory(err);
-    enum ht_status status = network_init(&c->plain, m, data->max_rows, false, err);
+    enum ht_status status = network_init(&c->plain, m, data->max_rows, HT_FORM_FLOAT, err);
     if (status == HT_OK)
-        status = network_init(&c->quantized, m, data->max_rows, true, err);
+        status = network_init(&c->quantized, m, data->max_rows, HT_FORM_QUANTIZED, err);
     return status;
 }
 

@@ -265,9 +265,19 @@ static struct ht_node *activation(struct builder *k, const struct ht_block *b, s
     return ht_graph_add(k->g, b->activation->op, &leaky, 1, &x);
 }
 
-static struct ht_node *float_block(struct builder *k, const struct ht_block *b, struct ht_node *x)
+/* As the quantizer has it, but real: softly if its estimator is annealed. */
+static struct ht_node *soft_quant(struct builder *k, struct ht_node *x, struct ht_quantizer *q)
 {
-    struct ht_node *in[3] = {x, param(k, b->weight_span), NULL};
+    if (q->estimator->soft)
+        return ht_soft_quant(k->g, x, q, &k->m->params);
+    return ht_dequantize(k->g, ht_fake_quant(k->g, x, q, &k->m->params));
+}
+
+/* Everything in front of the activation. */
+static struct ht_node *float_dense(struct builder *k, const struct ht_block *b, struct ht_node *x,
+                                   struct ht_node *w)
+{
+    struct ht_node *in[2] = {x, w};
     x = ht_graph_add(k->g, &ht_op_dense, NULL, 2, in);
     if (b->bias) {
         struct ht_node *with[2] = {x, param(k, b->bias_span)};
@@ -279,7 +289,25 @@ static struct ht_node *float_block(struct builder *k, const struct ht_block *b, 
         struct ht_node *with[3] = {x, param(k, b->gamma_span), param(k, b->beta_span)};
         x = ht_graph_add(k->g, &ht_op_batchnorm, &attr, 3, with);
     }
+    return x;
+}
+
+static struct ht_node *float_block(struct builder *k, const struct ht_block *b, struct ht_node *x)
+{
+    x = float_dense(k, b, x, param(k, b->weight_span));
     return dropout(k, activation(k, b, x), b->dropout);
+}
+
+/* The same quantizers at the same places as in quantized_block. */
+static struct ht_node *soft_block(struct builder *k, struct ht_block *b, struct ht_node *x)
+{
+    x = float_dense(k, b, x, soft_quant(k, param(k, b->weight_span), &b->weights));
+    if (b->activation->by_table)
+        x = soft_quant(k, x, &b->before_table);
+    x = activation(k, b, x);
+    if (b->has_output)
+        x = soft_quant(k, x, &b->output);
+    return dropout(k, x, b->dropout);
 }
 
 /* x is quantized by `input`; the result by b->output, or real. *levels: the quantized result. */
@@ -310,21 +338,24 @@ static struct ht_node *quantized_block(struct builder *k, struct ht_block *b, st
 }
 
 struct ht_node *ht_model_build(struct ht_model *m, struct ht_graph *g, struct ht_node *x,
-                               bool quantized, struct ht_node **levels)
+                               enum ht_form form, struct ht_node **levels)
 {
     struct builder k = {m, g, 0};
     const struct ht_quantizer *input = &m->input;
-    if (quantized && !m->quantized)
+    const bool quantized = form == HT_FORM_QUANTIZED;
+    if (form != HT_FORM_FLOAT && !m->quantized)
         return ht_graph_fail(g, HT_ERR_INTERNAL, "the model has no quantizers");
     /* Quantized before it is dropped: 1 / (1 - rate) then goes into the scale, not out of range. */
     if (quantized)
         x = ht_fake_quant(g, x, &m->input, &m->params);
+    if (form == HT_FORM_SOFT)
+        x = soft_quant(&k, x, &m->input);
     x = dropout(&k, x, m->input_dropout);
     for (size_t i = 0; i < m->n_blocks; i++) {
         struct ht_block *b = &m->blocks[i];
         struct ht_node *block_levels;
         if (!quantized) {
-            x = float_block(&k, b, x);
+            x = form == HT_FORM_SOFT ? soft_block(&k, b, x) : float_block(&k, b, x);
             if (levels) {
                 levels[i] = x;
                 ht_graph_keep(g, x);
@@ -342,4 +373,14 @@ struct ht_node *ht_model_build(struct ht_model *m, struct ht_graph *g, struct ht
     if (quantized && m->blocks[m->n_blocks - 1].has_output)
         x = ht_dequantize(g, x);
     return x;
+}
+
+bool ht_model_is_soft(const struct ht_model *m)
+{
+    for (size_t i = 0; m->quantized && i < m->n_blocks; i++) {
+        const struct ht_block *b = &m->blocks[i];
+        if (b->weights.estimator->soft || (b->has_output && b->output.estimator->soft))
+            return true;
+    }
+    return false;
 }

@@ -1,5 +1,5 @@
 /* A network of blocks: dense [batchnorm] [activation] [dropout]. A model owns the parameters and
- * state; it builds any number of graphs over them, in float32 or quantized. */
+ * state; it builds any number of graphs over them, in any of its forms. */
 #ifndef HT_LAYERS_MODEL_H
 #define HT_LAYERS_MODEL_H
 
@@ -7,6 +7,15 @@
 #include "base/error.h"
 #include "quant/quant_dense.h"
 #include "quant/quantizer.h"
+
+/* What a graph over a model computes. SOFT is for training alone: real values that are annealed
+ * from the float network to the quantized one. */
+enum ht_form {
+    HT_FORM_FLOAT,
+    HT_FORM_QUANTIZED, /* what ships */
+    HT_FORM_SOFT,      /* as FLOAT, through the quantizers: softly where they can (quant/soft.h) */
+    HT_N_FORMS
+};
 
 struct ht_block_spec {
     char name[64];
@@ -79,9 +88,13 @@ void ht_model_initialize(struct ht_model *m, uint64_t seed);
 
 /* Adds the network to g from x [batch, inputs]; returns its real output [batch, outputs]. It keeps
  * each block's output readable if `levels` (NULL, or [n_blocks]) is to get them: the levels, or the
- * values of the float form, behind dropout. */
+ * values of the other forms, behind dropout. */
 struct ht_node *ht_model_build(struct ht_model *m, struct ht_graph *g, struct ht_node *x,
-                               bool quantized, struct ht_node **levels);
+                               enum ht_form form, struct ht_node **levels);
+
+/* Whether some of its quantizers are annealed: only then does the soft form differ from the
+ * quantized one. */
+bool ht_model_is_soft(const struct ht_model *m);
 
 /* Range of the network's input, known from the training data; fixed from then on. */
 void ht_model_set_input_range(struct ht_model *m, const struct ht_range_stats *stats);

@@ -5,6 +5,7 @@
 
 #include "base/vectorized.h"
 #include "quant/quantizer.h"
+#include "quant/soft.h"
 #include "quant/tanh.h"
 
 /* A sum over a row: the terms of a block side by side, which vectorizes, then added to several
@@ -317,6 +318,13 @@ static const struct ht_estimator estimators[] = {
      .both = dsq_both,
      .scale_gradient = sum_alone,
      .surrogate = dsq_surrogate},
+    {.name = "parq",
+     .input = clipped_input,
+     .scale = clipped_scale,
+     .both = clipped_both,
+     .scale_gradient = lsq_gradient,
+     .surrogate = clamped,
+     .soft = &ht_soft_parq},
 };
 
 const struct ht_estimator *ht_estimator_at(size_t index)

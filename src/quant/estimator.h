@@ -10,6 +10,7 @@
 #include "tensor/real.h"
 
 struct ht_quantizer;
+struct ht_soft; /* quant/soft.h */
 
 /* What an estimator knows of a row beside its elements (ht_quantizer_estimate). */
 struct ht_estimate {
@@ -53,6 +54,7 @@ struct ht_estimator {
     /* After the range has observed x[n] of a channel: sets scale and zero point in its own way. */
     void (*settle)(struct ht_quantizer *q, size_t channel, const ht_real *x, size_t n);
     const struct ht_estimator *for_activations; /* NULL: itself */
+    const struct ht_soft *soft; /* the function of the soft form; the above are of the hard one */
 };
 
 /* NULL for an unknown name. */

@@ -33,6 +33,8 @@ static ht_real estimator_parameter(const struct ht_quantizer *q,
         return (ht_real)(spec->delta / (q->grid.hi - q->grid.lo));
     if (strcmp(spec->estimator, "dsq") == 0)
         return (ht_real)ht_estimator_dsq_k(spec->softness);
+    if (strcmp(spec->estimator, "parq") == 0)
+        return (ht_real)spec->steepness;
     return 0;
 }
 
@@ -58,6 +60,10 @@ enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantiz
     if (q->grid.step == 0 && (q->stochastic || strcmp(spec->estimator, "dsq") == 0))
         return ht_fail(err, HT_ERR_CONFIG, "grid %s has no stochastic rounding and no dsq",
                        spec->grid);
+    if (q->estimator->soft && (q->grid.step == 0 || floor || q->stochastic))
+        return ht_fail(err, HT_ERR_CONFIG,
+                       "estimator %s is for evenly spaced levels and rounding to the nearest",
+                       spec->estimator);
     if (of_weights && q->grid.lo < -127) /* docs/numerics.md, 1 */
         return ht_fail(err, HT_ERR_CONFIG, "8-bit weights are narrow, without -128");
     status = check_table(q, spec, of_weights, err);

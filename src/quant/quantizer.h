@@ -25,6 +25,7 @@ struct ht_quantizer_spec {
     bool power_of_two;             /* scales: see struct ht_quantizer */
     double delta;                  /* ewgs */
     double softness;               /* dsq: its alpha */
+    double steepness;              /* parq */
     double clip_start, clip_decay; /* pact: the first alpha, and its weight decay */
 };
 
@@ -179,7 +180,12 @@ bool ht_fake_quant_steps_by_rows(const struct ht_node *n);
 void ht_fake_quant_refresh_rows(struct ht_node *n, size_t first, size_t rows);
 void ht_fake_quant_refreshed(struct ht_node *n);
 
-/* in: a quantized tensor with one scale. Out: value * scale. */
+/* in: x [rows, cols] real, and the scale parameter if the range is learned. Out: real values,
+ * softly quantized by an estimator that is annealed; in eval mode those of the hard one. */
+struct ht_node *ht_soft_quant(struct ht_graph *g, struct ht_node *x, struct ht_quantizer *q,
+                              const struct ht_params *params);
+
+/* in: a quantized tensor. Out: value * scale. */
 struct ht_node *ht_dequantize(struct ht_graph *g, struct ht_node *x);
 
 #define HT_OP(name) extern const struct ht_op ht_op_##name;

@@ -6,9 +6,11 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/text.h"
 #include "io/file.h"
 #include "train/jobs.h"
 #include "train/latency.h"
+#include "train/links.h"
 #include "train/setup.h"
 
 static const int default_bits[] = {32, 8, 4, 2};
@@ -116,6 +118,132 @@ static enum ht_status check_names(const struct plan *p, size_t seeds, struct ht_
                     err, HT_ERR_CONFIG, "variants %s and %s would share the run folder %s",
                     p->variants[k].name, p->variants[i].name, p->jobs[i * seeds].experiment.name);
     return HT_OK;
+}
+
+/* --- variants that start from others --- */
+
+static enum ht_status find_variant(const struct plan *p, const struct ht_experiment *e,
+                                   const struct ht_link *link, size_t *ret, struct ht_error *err)
+{
+    const char *names[HT_MAX_VARIANTS + 1];
+    const size_t n = p->n_variants < HT_MAX_VARIANTS ? p->n_variants : HT_MAX_VARIANTS + 1;
+    for (*ret = 0; *ret < p->n_variants; ++*ret)
+        if (strcmp(p->variants[*ret].name, link->variant) == 0)
+            return HT_OK;
+    for (size_t i = 0; i < n; i++)
+        names[i] = p->variants[i].name;
+    const char *near = ht_nearest_name(link->variant, names, n);
+    return ht_link_fail(e, link, err, "no variant is named '%.60s'%s%s%s", link->variant,
+                        near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+}
+
+/* Links of a variant become paths of run folders, seed by seed, and needs of its jobs. */
+static enum ht_status link_variant(struct plan *p, size_t variant, size_t seeds,
+                                   struct ht_error *err)
+{
+    struct ht_link links[HT_MAX_LINKS];
+    const struct ht_experiment *e = &p->variants[variant];
+    const size_t n = ht_links_list(e, links);
+    for (size_t k = 0; k < n; k++) {
+        size_t other;
+        enum ht_status status = find_variant(p, e, &links[k], &other, err);
+        if (status != HT_OK)
+            return ht_error_prefix(err, status, "%s", e->name);
+        for (size_t i = 0; i < seeds; i++) {
+            struct ht_job *job = &p->jobs[variant * seeds + i];
+            job->needs[job->n_needs++] = other * seeds + i;
+            ht_run_folder(&p->jobs[other * seeds + i].experiment,
+                          (char *)&job->experiment + links[k].offset);
+        }
+    }
+    return HT_OK;
+}
+
+/* The first variant that this one waits for; n_variants: none is left. */
+static size_t waits_for(const struct plan *p, size_t variant, size_t seeds, const bool *away)
+{
+    const struct ht_job *job = &p->jobs[variant * seeds];
+    for (size_t k = 0; k < job->n_needs; k++)
+        if (!away[job->needs[k] / seeds])
+            return job->needs[k] / seeds;
+    return p->n_variants;
+}
+
+static enum ht_status tell_circle(const struct plan *p, size_t seeds, const bool *away,
+                                  struct ht_error *err)
+{
+    struct ht_link links[HT_MAX_LINKS];
+    struct ht_text names = {0};
+    size_t at = 0;
+    while (away[at])
+        at++;
+    for (size_t i = 0; i < p->n_variants; i++) /* then it is in the circle, not just behind it */
+        at = waits_for(p, at, seeds, away);
+    const size_t first = at;
+    do {
+        ht_text_printf(&names, "%s needs ", p->variants[at].name);
+        at = waits_for(p, at, seeds, away);
+    } while (at != first);
+    const struct ht_experiment *e = &p->variants[first];
+    ht_links_list(e, links);
+    ht_link_fail(e, &links[0], err, "a circle: %s%s", ht_text_str(&names), e->name);
+    ht_text_finish(&names);
+    return ht_error_prefix(err, HT_ERR_CONFIG, "%s", e->name);
+}
+
+/* Takes away, again and again, variants that wait for none; those of a circle are never one. */
+static enum ht_status check_circles(const struct plan *p, size_t seeds, struct ht_error *err)
+{
+    bool *away = ht_calloc(p->n_variants, sizeof *away);
+    size_t left = p->n_variants, before = left + 1;
+    if (!away)
+        return ht_fail_memory(err);
+    while (left < before) {
+        before = left;
+        for (size_t i = 0; i < p->n_variants; i++)
+            if (!away[i] && waits_for(p, i, seeds, away) == p->n_variants) {
+                away[i] = true;
+                left--;
+            }
+    }
+    const enum ht_status status = left ? tell_circle(p, seeds, away, err) : HT_OK;
+    ht_free(away);
+    return status;
+}
+
+static enum ht_status link_variants(struct plan *p, size_t seeds, struct ht_error *err)
+{
+    enum ht_status status = HT_OK;
+    for (size_t i = 0; status == HT_OK && i < p->n_variants; i++)
+        status = link_variant(p, i, seeds, err);
+    return status == HT_OK ? check_circles(p, seeds, err) : status;
+}
+
+static void plan_finish(struct plan *p)
+{
+    ht_free(p->variants);
+    ht_free(p->jobs);
+}
+
+static enum ht_status make_plan(struct plan *p, const struct ht_config *config,
+                                const struct ht_compare_options *o, struct ht_error *err)
+{
+    const size_t seeds = (size_t)o->seeds;
+    enum ht_status status = list_variants(p, config, o, err);
+    if (status == HT_OK)
+        status = make_jobs(p, ht_config_experiment(config), o->seeds, err);
+    if (status == HT_OK)
+        status = check_names(p, seeds, err);
+    return status == HT_OK ? link_variants(p, seeds, err) : status;
+}
+
+enum ht_status ht_compare_check(const struct ht_config *config, struct ht_error *err)
+{
+    const struct ht_compare_options options = {.seeds = 1};
+    struct plan p = {0};
+    enum ht_status status = make_plan(&p, config, &options, err);
+    plan_finish(&p);
+    return status;
 }
 
 /* --- results to rows --- */
@@ -257,11 +385,7 @@ enum ht_status ht_compare(struct ht_compare_row **rows, size_t *n, const struct 
     const size_t seeds = (size_t)options->seeds;
     *rows = NULL;
     *n = 0;
-    enum ht_status status = list_variants(&p, config, options, err);
-    if (status == HT_OK)
-        status = make_jobs(&p, ht_config_experiment(config), options->seeds, err);
-    if (status == HT_OK)
-        status = check_names(&p, seeds, err);
+    enum ht_status status = make_plan(&p, config, options, err);
     if (status == HT_OK)
         status = check_variants(&p, seeds, &d, err);
     if (status == HT_OK)
@@ -269,7 +393,6 @@ enum ht_status ht_compare(struct ht_compare_row **rows, size_t *n, const struct 
     if (status == HT_OK)
         status = make_rows(rows, n, &p, d, seeds, err);
     ht_dataset_destroy(d);
-    ht_free(p.variants);
-    ht_free(p.jobs);
+    plan_finish(&p);
     return status;
 }

@@ -42,6 +42,9 @@ struct ht_compare_row {
     char run_dir[HT_PATH_LENGTH];        /* of the first seed */
 };
 
+/* What is wrong with the variants of the file among themselves: folders, links. */
+enum ht_status ht_compare_check(const struct ht_config *config, struct ht_error *err);
+
 /* *rows: [n], owned (ht_free). HT_ERR_THRESHOLD if outputs differ (rows are valid then). A float32
  * baseline is trained also when no variant is one; it then has no row of its own. */
 enum ht_status ht_compare(struct ht_compare_row **rows, size_t *n, const struct ht_config *config,

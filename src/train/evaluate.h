@@ -11,7 +11,7 @@ struct ht_evaluation {
     size_t n;
 };
 
-/* network: made with quantized as wanted, training false or true; runs in eval mode. */
+/* network: of the form wanted, for training or not; runs in eval mode. */
 void ht_evaluate(struct ht_evaluation *ret, struct ht_network *network,
                  const struct ht_objective *objective, const struct ht_dataset *d,
                  enum ht_split split);

@@ -69,8 +69,8 @@ enum ht_status ht_export_session(struct ht_export_report *ret, struct ht_session
             "%s: this checkpoint is of the float32 stage, quantization starts after epoch "
             "%d (quant.start_epoch); train on with --resume",
             s->experiment->name, s->experiment->quant.start_epoch);
-    enum ht_status status =
-        ht_network_init(&network, s->model, &s->objective, 256, true, false, NULL, err);
+    enum ht_status status = ht_network_init(&network, s->model, &s->objective, 256,
+                                            HT_FORM_QUANTIZED, false, NULL, err);
     if (status == HT_OK && s->dataset->count[HT_VALIDATION])
         ht_evaluate(&validation, &network, &s->objective, s->dataset, HT_VALIDATION);
     if (status == HT_OK)

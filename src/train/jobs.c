@@ -31,8 +31,8 @@ struct child {
 
 struct pool {
     struct ht_job *jobs;
-    size_t n, next, running, finished;
-    pid_t *pids; /* [n], 0 = not running */
+    size_t n, started, running, finished;
+    pid_t *pids; /* [n], 0 = not running, -1 = not started */
     int in, out; /* the pipe */
     const struct ht_compare_options *options;
     enum ht_status status; /* the first failure */
@@ -150,6 +150,8 @@ static void announce(const struct pool *p, const struct ht_job *finished)
 static void start_job(struct pool *p, size_t i)
 {
     struct ht_job *job = &p->jobs[i];
+    p->started++;
+    p->pids[i] = 0;
     if (p->options->resume && already_done(job)) {
         job->done = true;
         job->step = job->steps;
@@ -172,6 +174,30 @@ static void start_job(struct pool *p, size_t i)
     }
     p->pids[i] = pid;
     p->running++;
+}
+
+/* The first job that may start now; n when there is none. */
+static size_t next_job(const struct pool *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        const struct ht_job *job = &p->jobs[i];
+        size_t missing = 0;
+        for (size_t k = 0; k < job->n_needs; k++)
+            missing += !p->jobs[job->needs[k]].done;
+        if (p->pids[i] < 0 && missing == 0)
+            return i;
+    }
+    return p->n;
+}
+
+static void start_jobs(struct pool *p)
+{
+    while (p->running < (size_t)p->options->jobs && p->status == HT_OK) {
+        const size_t i = next_job(p);
+        if (i == p->n)
+            return;
+        start_job(p, i);
+    }
 }
 
 static void handle(struct pool *p, const struct message *m)
@@ -270,9 +296,10 @@ enum ht_status ht_jobs_run(struct ht_job *jobs, size_t n, const struct ht_compar
     }
     p.in = ends[0];
     p.out = ends[1];
-    while (p.running || (p.next < n && p.status == HT_OK)) {
-        while (p.next < n && p.running < (size_t)options->jobs && p.status == HT_OK)
-            start_job(&p, p.next++);
+    for (size_t i = 0; i < n; i++)
+        p.pids[i] = -1;
+    while (p.running || (p.started < n && p.status == HT_OK)) {
+        start_jobs(&p);
         pump(&p);
     }
     while (receive(&p, &m, 0)) /* last words of children that were reaped first */

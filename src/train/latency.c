@@ -89,7 +89,7 @@ enum ht_status ht_latency_float(double *us, const struct ht_experiment *e,
     if (status == HT_OK)
         status = ht_setup_model(&model, e, d->features, err);
     if (status == HT_OK)
-        status = ht_network_init(&network, model, &objective, 1, false, false, NULL, err);
+        status = ht_network_init(&network, model, &objective, 1, HT_FORM_FLOAT, false, NULL, err);
     if (status == HT_OK)
         *us = median_us(run_float, &network);
     ht_network_finish(&network);

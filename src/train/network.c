@@ -6,7 +6,7 @@
 
 enum ht_status ht_network_init(struct ht_network *n, struct ht_model *model,
                                const struct ht_objective *objective, size_t max_batch,
-                               bool quantized, bool training, const struct ht_kernels *kernels,
+                               enum ht_form form, bool training, const struct ht_kernels *kernels,
                                struct ht_error *err)
 {
     n->graph = ht_graph_create(max_batch);
@@ -15,7 +15,7 @@ enum ht_status ht_network_init(struct ht_network *n, struct ht_model *model,
     ht_graph_use_kernels(n->graph, kernels);
     n->x = ht_graph_input(n->graph, model->inputs);
     n->target = ht_graph_input(n->graph, objective->target_columns);
-    n->y = ht_model_build(model, n->graph, n->x, quantized, NULL);
+    n->y = ht_model_build(model, n->graph, n->x, form, NULL);
     n->loss = ht_objective_loss(objective, n->graph, n->y, n->target);
     ht_graph_keep(n->graph, n->y);
     enum ht_status status = ht_graph_plan(n->graph, n->loss, training ? HT_PLAN_TRAINING : 0, err);

@@ -16,7 +16,7 @@ struct ht_network {
  * products. The bits are the same. model, objective and kernels must outlive it. */
 enum ht_status ht_network_init(struct ht_network *n, struct ht_model *model,
                                const struct ht_objective *objective, size_t max_batch,
-                               bool quantized, bool training, const struct ht_kernels *kernels,
+                               enum ht_form form, bool training, const struct ht_kernels *kernels,
                                struct ht_error *err);
 /* What training should use: `kernels`, or NULL for the C reference, which is slower than float
  * products. */

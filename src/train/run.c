@@ -18,6 +18,7 @@
 #include "qmodel/lower.h"
 #include "train/environment.h"
 #include "train/export.h"
+#include "train/links.h"
 #include "train/metrics.h"
 #include "train/result.h"
 #include "train/setup.h"
@@ -343,6 +344,8 @@ enum ht_status ht_run_train(struct ht_run_result *ret, const struct ht_experimen
     ret->activation_bits = ht_experiment_quantized(e) ? e->quant.activations.bits : 32;
     ht_run_folder(e, ret->run_dir);
     enum ht_status status = ht_run_kernels(&kernels, err); /* told now, not after the training */
+    if (status == HT_OK)
+        status = ht_links_refuse(e, err);
     if (status == HT_OK)
         status = check_folder(e, err);
     if (status == HT_OK)

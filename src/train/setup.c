@@ -77,6 +77,7 @@ static struct ht_quantizer_spec quantizer_spec(const struct ht_quantizer_config 
                                   .power_of_two = strcmp(c->scale, "power_of_two") == 0,
                                   .delta = c->delta,
                                   .softness = c->softness,
+                                  .steepness = c->steepness,
                                   .clip_start = c->clip_start,
                                   .clip_decay = c->clip_decay};
     return s;

@@ -31,15 +31,31 @@ static int64_t batches_per_epoch(const struct ht_trainer *t)
     return ((int64_t)t->d->count[HT_TRAIN] + batch - 1) / batch;
 }
 
-/* The form that epoch (0-based) trains. */
-static int form_of_epoch(const struct ht_trainer *t, int64_t epoch)
+/* The epoch (0-based) from which on rounding is hard. */
+static int64_t first_hard_epoch(const struct ht_trainer *t)
 {
-    return ht_experiment_quantized(t->e) && epoch >= t->e->quant.start_epoch ? QUANTIZED : FLOAT;
+    const bool soft = ht_model_is_soft(t->model);
+    return soft ? t->e->train.epochs - t->e->quant.hard_epochs : t->e->quant.start_epoch;
 }
 
-static int last_form(const struct ht_trainer *t)
+/* The form that epoch (0-based) trains. */
+static enum ht_form form_of_epoch(const struct ht_trainer *t, int64_t epoch)
 {
-    return form_of_epoch(t, t->state.epoch > 0 ? t->state.epoch - 1 : 0);
+    if (!ht_experiment_quantized(t->e) || epoch < t->e->quant.start_epoch)
+        return HT_FORM_FLOAT;
+    return epoch < first_hard_epoch(t) ? HT_FORM_SOFT : HT_FORM_QUANTIZED;
+}
+
+/* A network that is trained softly is scored as it would ship. */
+static enum ht_form form_of_scores(const struct ht_trainer *t, int64_t epoch)
+{
+    const enum ht_form form = form_of_epoch(t, epoch);
+    return form == HT_FORM_SOFT ? HT_FORM_QUANTIZED : form;
+}
+
+static int64_t last_epoch(const struct ht_trainer *t)
+{
+    return t->state.epoch > 0 ? t->state.epoch - 1 : 0;
 }
 
 /* Multiplications in a step from which on threads win more than it costs to wake them: between h =
@@ -74,16 +90,17 @@ static enum ht_status make_pool(struct ht_trainer *t, struct ht_error *err)
 
 /* Evaluation goes through float products: what is compared with the integer engine has nothing in
  * common with it. */
-static enum ht_status need_networks(struct ht_trainer *t, int form, struct ht_error *err)
+static enum ht_status need_networks(struct ht_trainer *t, int64_t epoch, struct ht_error *err)
 {
+    const enum ht_form form = form_of_epoch(t, epoch), scored = form_of_scores(t, epoch);
     enum ht_status status = HT_OK;
     if (!t->train[form].graph)
         status =
             ht_network_init(&t->train[form], t->model, &t->objective, (size_t)t->e->train.batch,
-                            form == QUANTIZED, true, ht_network_training_kernels(&t->kernels), err);
-    if (status == HT_OK && !t->evaluation[form].graph)
-        status = ht_network_init(&t->evaluation[form], t->model, &t->objective, EVALUATION_BATCH,
-                                 form == QUANTIZED, false, NULL, err);
+                            form, true, ht_network_training_kernels(&t->kernels), err);
+    if (status == HT_OK && !t->evaluation[scored].graph)
+        status = ht_network_init(&t->evaluation[scored], t->model, &t->objective, EVALUATION_BATCH,
+                                 scored, false, NULL, err);
     return status;
 }
 
@@ -187,7 +204,7 @@ void ht_trainer_destroy(struct ht_trainer *t)
 {
     if (!t)
         return;
-    for (int form = 0; form < N_FORMS; form++) {
+    for (int form = 0; form < HT_N_FORMS; form++) {
         ht_network_finish(&t->train[form]);
         ht_network_finish(&t->evaluation[form]);
     }
@@ -208,6 +225,16 @@ static void update_rows(void *user, const struct ht_node *param, size_t row, siz
     ht_optimizer_update_rows(user, (size_t)param->span, row, rows);
 }
 
+/* From the first soft step to the last one. */
+static void set_annealing(const struct ht_trainer *t, struct ht_run *run)
+{
+    const double first = (double)t->e->quant.start_epoch, last = (double)first_hard_epoch(t);
+    if (form_of_epoch(t, t->state.epoch) != HT_FORM_SOFT)
+        return;
+    run->soft_epochs = (double)t->state.step / (double)batches_per_epoch(t) - first;
+    run->soft_share = fmin(run->soft_epochs / (last - first), 1);
+}
+
 static struct ht_run training_run(const struct ht_trainer *t)
 {
     const struct ht_experiment *e = t->e;
@@ -218,6 +245,7 @@ static struct ht_run training_run(const struct ht_trainer *t)
                          .user = t->optimizer};
     run.freeze_batchnorm = ht_experiment_quantized(e) &&
                            t->state.epoch >= e->train.epochs - e->quant.freeze_batchnorm_epochs;
+    set_annealing(t, &run);
     if (e->train.clip_norm == 0) /* else all gradients come before the first change */
         run.gradient_ready = update_rows;
     return run;
@@ -236,7 +264,7 @@ static double dampening(const struct ht_trainer *t)
 
 static bool tracks_flips(const struct ht_trainer *t, int64_t epoch)
 {
-    return t->model->flips_span >= 0 && form_of_epoch(t, epoch) == QUANTIZED;
+    return t->model->flips_span >= 0 && form_of_epoch(t, epoch) == HT_FORM_QUANTIZED;
 }
 
 static double learning_rate(const struct ht_trainer *t)
@@ -291,13 +319,12 @@ static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *netwo
 
 enum ht_status ht_trainer_step(struct ht_trainer *t, struct ht_error *err)
 {
-    const int form = form_of_epoch(t, t->state.epoch);
-    enum ht_status status = need_networks(t, form, err);
+    enum ht_status status = need_networks(t, t->state.epoch, err);
     if (status != HT_OK)
         return status;
     if (t->state.step == 0)
         ht_dataset_shuffle(t->d, t->e->seed, 0, t->order);
-    status = train_batch(t, &t->train[form], err);
+    status = train_batch(t, &t->train[form_of_epoch(t, t->state.epoch)], err);
     t->state.batch %= batches_per_epoch(t);
     return status;
 }
@@ -314,7 +341,7 @@ static void report(const struct ht_trainer *t, const struct ht_train_hooks *hook
 }
 
 /* Of the network as it is, after the epoch that has just been counted. */
-static enum ht_status check_health(struct ht_trainer *t, int form, double score,
+static enum ht_status check_health(struct ht_trainer *t, enum ht_form form, double score,
                                    struct ht_error *err)
 {
     const double started = t->state.epoch > 0 ? (double)(t->state.epoch - 1) : 0;
@@ -322,7 +349,7 @@ static enum ht_status check_health(struct ht_trainer *t, int form, double score,
                                        .network = &t->evaluation[form],
                                        .objective = &t->objective,
                                        .data = t->d,
-                                       .quantized = form == QUANTIZED,
+                                       .quantized = form == HT_FORM_QUANTIZED,
                                        .learns = ht_schedule_rate(&t->schedule, started) >
                                                  1e-3 * t->schedule.learning_rate,
                                        .epoch = t->state.epoch,
@@ -335,25 +362,25 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
                                 struct ht_error *err)
 {
     struct ht_progress_state *s = &t->state;
-    const int form = form_of_epoch(t, s->epoch);
+    const enum ht_form scored = form_of_scores(t, s->epoch);
     const bool validates = t->d->count[HT_VALIDATION] > 0;
     const double batches = (double)batches_per_epoch(t);
     const double last_step = (double)s->epoch + (batches - 1) / batches;
     struct ht_evaluation v = {0};
     if (validates)
-        ht_evaluate(&v, &t->evaluation[form], &t->objective, t->d, HT_VALIDATION);
+        ht_evaluate(&v, &t->evaluation[scored], &t->objective, t->d, HT_VALIDATION);
     if (validates && !isfinite(v.loss))
         return diverged(t, "the validation loss", t->state.step, err);
     enum ht_status status = check_finite(t, err);
     if (status != HT_OK)
         return status;
     /* Scores of the float network do not compete with those of the quantized one. */
-    if (s->epoch > 0 && form != form_of_epoch(t, s->epoch - 1))
+    if (s->epoch > 0 && scored != form_of_scores(t, s->epoch - 1))
         s->has_best = 0;
     event->improved = !s->has_best || !validates || v.score > s->best_score ||
                       (v.score == s->best_score && v.loss < s->best_loss);
     event->epoch_end = true;
-    event->quantized = form == QUANTIZED;
+    event->quantized = scored == HT_FORM_QUANTIZED;
     event->validation_loss = validates ? v.loss : NAN;
     event->validation_score = validates ? v.score : NAN;
     event->train_loss = s->loss_sum / (double)t->d->count[HT_TRAIN];
@@ -374,7 +401,8 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
         s->best_score = v.score;
         s->best_loss = v.loss;
     }
-    status = check_health(t, form, event->validation_score, err);
+    if (form_of_epoch(t, s->epoch - 1) == scored) /* not yet what ships while it is soft */
+        status = check_health(t, scored, event->validation_score, err);
     event->warnings = t->health.warnings;
     event->n_warnings = t->health.n_warnings;
     if (status == HT_OK)
@@ -448,14 +476,14 @@ static enum ht_status calibrate(struct ht_trainer *t, struct ht_error *err)
 static enum ht_status train_epoch(struct ht_trainer *t, const struct ht_train_hooks *hooks,
                                   struct clock *clock, struct ht_error *err)
 {
-    const int form = form_of_epoch(t, t->state.epoch);
+    const enum ht_form form = form_of_epoch(t, t->state.epoch);
     const double started = now();
     struct ht_train_event event = {.epoch = t->state.epoch + 1};
-    enum ht_status status = need_networks(t, form, err);
+    enum ht_status status = need_networks(t, t->state.epoch, err);
     if (status != HT_OK)
         return status;
     ht_dataset_shuffle(t->d, t->e->seed, (uint64_t)t->state.epoch, t->order);
-    if (form == QUANTIZED && t->state.epoch == t->e->quant.start_epoch && t->state.batch == 0)
+    if (form != HT_FORM_FLOAT && t->state.epoch == t->e->quant.start_epoch && t->state.batch == 0)
         status = calibrate(t, err);
     if (status != HT_OK)
         return status;
@@ -486,7 +514,7 @@ static enum ht_status train_epoch(struct ht_trainer *t, const struct ht_train_ho
 static bool finished(const struct ht_trainer *t)
 {
     const int patience = t->e->train.early_stopping;
-    const bool started = !ht_experiment_quantized(t->e) || t->state.epoch > t->e->quant.start_epoch;
+    const bool started = !ht_experiment_quantized(t->e) || t->state.epoch > first_hard_epoch(t);
     return t->state.epoch >= t->e->train.epochs ||
            (patience > 0 && started && t->state.patience >= patience);
 }
@@ -497,14 +525,14 @@ static enum ht_status take_as_it_is(struct ht_trainer *t, struct ht_error *err)
 {
     struct ht_progress_state *s = &t->state;
     struct ht_evaluation v = {0};
-    const int form = form_of_epoch(t, 0);
-    enum ht_status status = need_networks(t, form, err);
+    const enum ht_form form = form_of_epoch(t, 0);
+    enum ht_status status = need_networks(t, 0, err);
     if (status == HT_OK && s->has_best) /* resumed: it was done */
         return check_health(t, form, s->best_score, err);
     if (status != HT_OK)
         return status;
     ht_dataset_shuffle(t->d, t->e->seed, 0, t->order);
-    if (form == QUANTIZED)
+    if (form == HT_FORM_QUANTIZED)
         status = calibrate(t, err);
     if (status == HT_OK && t->d->count[HT_VALIDATION] > 0)
         ht_evaluate(&v, &t->evaluation[form], &t->objective, t->d, HT_VALIDATION);
@@ -528,7 +556,7 @@ enum ht_status ht_trainer_run(struct ht_trainer *t, const struct ht_train_hooks 
     while (status == HT_OK && !finished(t))
         status = train_epoch(t, hooks, &clock, err);
     if (status == HT_OK) /* a resumed run that was complete has none yet */
-        status = need_networks(t, last_form(t), err);
+        status = need_networks(t, last_epoch(t), err);
     return status;
 }
 
@@ -554,7 +582,7 @@ const struct ht_health *ht_trainer_health(const struct ht_trainer *t)
 
 struct ht_network *ht_trainer_evaluation(const struct ht_trainer *t)
 {
-    return (struct ht_network *)&t->evaluation[last_form(t)];
+    return (struct ht_network *)&t->evaluation[form_of_scores(t, last_epoch(t))];
 }
 
 void ht_trainer_speed(const struct ht_trainer *t, double *seconds, double *samples)

@@ -20,7 +20,7 @@ struct ht_train_event {
     int64_t step, steps;   /* optimizer steps done, of the whole run */
     double train_loss;     /* mean over the epoch so far */
     bool epoch_end;        /* the fields below are valid */
-    bool quantized;        /* this epoch trained the quantized network */
+    bool quantized;        /* this epoch trained the quantized network, or its soft form */
     double learning_rate, validation_loss, validation_score, gradient_norm;
     double flip_rate, frozen; /* layers/oscillation.h; NAN when nothing is tracked */
     bool improved;

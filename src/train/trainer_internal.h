@@ -8,8 +8,6 @@
 #include "train/network.h"
 #include "train/trainer.h"
 
-enum { FLOAT, QUANTIZED, N_FORMS };
-
 struct ht_trainer {
     const struct ht_experiment *e;
     const struct ht_dataset *d;
@@ -21,9 +19,10 @@ struct ht_trainer {
     struct ht_optimizer *optimizer;
     struct ht_schedule schedule;
     struct ht_kernels kernels;
-    struct ht_pool *pool;                                  /* NULL: one thread */
-    struct ht_network train[N_FORMS], evaluation[N_FORMS]; /* made when first needed */
-    uint32_t *order;                                       /* [training samples] of the epoch */
+    struct ht_pool *pool; /* NULL: one thread */
+    /* Made when first needed; none evaluates softly. */
+    struct ht_network train[HT_N_FORMS], evaluation[HT_N_FORMS];
+    uint32_t *order; /* [training samples] of the epoch */
     struct ht_progress_state state;
     double seconds, samples; /* of training steps, also before a resume */
     double gradient_norm;

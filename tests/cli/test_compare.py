@@ -1,6 +1,7 @@
 """halftone compare: rows, statistics over seeds, jobs, resume."""
 import math
 import os
+import shutil
 import signal
 import statistics
 import time
@@ -172,6 +173,100 @@ def _():
     assert not os.path.exists(path("runs/orphans/w2a6-seed5/result.json")), \
         "the orphan trained to its end"
     equal(without_times(run(*args, "--resume").json()), without_times(whole))
+
+
+LINKED = experiment("linked", "toy.yaml", LAYERS, dataset="validation: 0.2, test: 0.3", seed=5,
+                    quant="{calibration_batches: 2}", train="{epochs: 4, batch: 32}",
+                    more="""variants:
+  - {name: tuned, train: {from: variant:ptq, epochs: 2}}
+  - {name: ptq, train: {from: variant:float32, epochs: 0}, quant: {weights: {bits: 4}}}
+  - {name: float32, quant: null}
+""")
+
+
+@test("variant:NAME starts from the network that variant trained with the same seed, after it")
+def _():
+    args = ["compare", LINKED, "--seeds", "2", "-o", "json"]
+    one = run(*args).json()
+    first = files_below("runs/linked")
+    equal([r["name"] for r in one], ["tuned", "ptq", "float32"])
+    equal([r["mismatched_outputs"] for r in one], [0, 0, 0])
+    for seed in (5, 6):
+        for name, base in (("tuned", "ptq"), ("ptq", "float32")):
+            contains(read("runs/linked/%s-seed%d/config.yaml" % (name, seed)).decode(),
+                     "from: runs/linked/%s-seed%d\n" % (base, seed))
+        write("alone.yaml", read("runs/linked/tuned-seed%d/config.yaml" % seed))
+        run("train", "alone.yaml", "run.dir=runs/alone")
+        equal(read("runs/alone/tuned-seed%d/model.h5" % seed),
+              read("runs/linked/tuned-seed%d/model.h5" % seed), "trained by hand from the path")
+    two = run(*args, "-j", "3").json()
+    equal(without_times(two), without_times(one))
+    for name, data in first.items():
+        if not name.endswith(("result.json", "timing.json")):
+            assert read("runs/linked", name) == data, name + " differs with -j 3"
+    before = os.stat(path("runs/linked/float32-seed5/result.json")).st_mtime_ns
+    shutil.rmtree(path("runs/linked/tuned-seed6"))
+    equal(without_times(run(*args, "--resume").json()), without_times(one))
+    equal(os.stat(path("runs/linked/float32-seed5/result.json")).st_mtime_ns, before)
+
+
+@test("stopped in the first of a chain: the others have not begun; --resume trains them all")
+def _():
+    args = ["compare", LINKED, "name=chain", "train.epochs=60", "-o", "json", "-j", "2"]
+    whole = run(*args).json()
+    os.rename(path("runs/chain"), path("runs/whole-chain"))
+    p = start(*args)
+    deadline = time.monotonic() + 60
+    while not os.path.exists(path("runs/chain/float32-seed5/checkpoints/last.h5")):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    begun = os.path.exists(path("runs/chain/ptq-seed5"))
+    p.send_signal(signal.SIGTERM)
+    out, err = p.communicate(timeout=60)
+    assert not begun, "it did not wait"
+    check_sane(p.returncode, err.decode())
+    if p.returncode != 0:
+        equal(p.returncode, 143, err.decode())
+    equal(without_times(run(*args, "--resume").json()), without_times(whole))
+
+
+@test("a variant whose start fails is not trained; the failure names the start")
+def _():
+    csv_regression("wild", n=300)
+    experiment("lost", "wild.yaml", "[{dense: 16}, relu, {dense: 16}, relu, {dense: 1}]",
+               quant="{calibration_batches: 2}", train="{epochs: 30, batch: 8, optimizer: sgd, "
+               "learning_rate: 100, schedule: constant}", more="""variants:
+  - {name: ptq, train: {from: variant:float32, epochs: 0}}
+  - {name: float32, quant: null}
+""")
+    r = run("compare", "lost.yaml", "-j", "3", code=6)
+    contains(r.err, "float32-seed1", "diverged")
+    assert not os.path.exists(path("runs/lost/ptq-seed1"))
+
+
+@test("links to variants that are not there, to themselves, in circles, or without compare")
+def _():
+    def refused(variants, *parts, command="compare"):
+        experiment("links", "toy.yaml", LAYERS, more="variants:\n" + variants)
+        r = run(command, "links.yaml", code=2)
+        contains(r.err, *parts)
+        assert not os.path.exists(path("runs/links")), "something was trained"
+    for command in ("compare", "check"):
+        refused("  - {name: float32, quant: null}\n  - {name: b, train: {from: variant:flaot32}}\n",
+                "links.yaml:10:22", "b: train.from: no variant is named 'flaot32' (did you mean "
+                "'float32'?)", command=command)
+        refused("  - {name: a, train: {from: variant:a}}\n", "links.yaml:9:22", "a needs a",
+                command=command)
+        refused("  - {name: a, train: {from: variant:b}}\n  - {name: b, train: {from: variant:c}}\n"
+                "  - {name: c, train: {from: variant:d}}\n  - {name: d, train: {from: variant:b}}\n",
+                "a circle: c needs d needs b needs c", command=command)
+        refused("  - {name: a, train: {from: 'variant:'}}\n", "no variant is named ''", command=command)
+    for more in ([], ["--dry-run"]):
+        r = run("train", EXPERIMENT, "name=no", "train.from=variant:float32", *more, code=2)
+        contains(r.err, "train.from", "variant:float32", "halftone compare", "run folder")
+    assert not os.path.exists(path("runs/no"))
+    r = run("compare", EXPERIMENT, "--bits", "8", "train.from=variant:w8a6", code=2)
+    contains(r.err, "w8a6 needs w8a6")
 
 
 @test("a failing variant stops all and is named")

@@ -254,6 +254,23 @@ Test(quant, errors)
         {"{weights: {bits: 2, range: <>ema}, freeze_threshold: 0.1}",
          "quant.freeze_threshold needs weights of range learned, not ema: other scales move with "
          "the weights"},
+        {"{activations: {estimator: <>parq}}",
+         "estimator parq is for weights only: it is a regularization of parameters"},
+        {"{weights: {estimator: <>parq, rounding: floor}}",
+         "estimator parq needs rounding to the nearest level, not floor"},
+        {"{weights: {estimator: <>parq, rounding: stochastic}}",
+         "estimator parq needs rounding to the nearest level, not stochastic"},
+        {"{weights: {bits: 4, grid: apot, estimator: <>parq}}",
+         "estimator parq needs levels at equal distances"},
+        {"{weights: {steepness: <>0}}", "quant.weights.steepness is 0, out of range: > 0 and <= "
+                                        "1000"},
+        {"{weights: {estimator: parq}, start_epoch: 5, hard_epochs: <>15}",
+         "quant.hard_epochs 15 leaves no epoch to an estimator that is annealed: train.epochs is "
+         "20, quant.start_epoch 5"},
+        {"{layers: {dense2: {weights: {estimator: parq}}}, hard_epochs: <>20}",
+         "quant.hard_epochs 20 leaves no epoch to an estimator that is annealed: train.epochs is "
+         "20, quant.start_epoch 0"},
+        {"{hard_epochs: <>0}", "quant.hard_epochs is 0, out of range: 1..100000"},
         {"{weights: {softness: <>1}}", "quant.weights.softness is 1, out of range: > 0 and < 1"},
         {"{layers: {last: {weights: {estimator: <>pact}}}}",
          "estimator pact is for activations only: it clips at 0"},

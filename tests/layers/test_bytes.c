@@ -69,7 +69,7 @@ static struct side make_side(const struct ht_kernels *kernels, unsigned flags)
     s.graph = ht_graph_create(BATCH);
     ht_graph_use_kernels(s.graph, kernels);
     s.x = ht_graph_input(s.graph, s.model->inputs);
-    s.y = ht_model_build(s.model, s.graph, s.x, true, NULL);
+    s.y = ht_model_build(s.model, s.graph, s.x, HT_FORM_QUANTIZED, NULL);
     s.target = ht_graph_input(s.graph, s.model->outputs);
     ht_graph_keep(s.graph, s.y);
     struct ht_node *in[2] = {s.y, s.target};

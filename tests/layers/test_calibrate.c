@@ -95,13 +95,13 @@ static size_t load(void *user, size_t index, ht_real *x)
 static const struct ht_calibration_data data = {BATCHES, ROWS, load, NULL};
 
 /* All outputs of all batches, [n_rows, outputs]. */
-static size_t outputs(struct ht_model *m, bool quantized, enum ht_mode mode, float *y)
+static size_t outputs(struct ht_model *m, enum ht_form form, enum ht_mode mode, float *y)
 {
     struct ht_graph *g = ht_graph_create(ROWS);
     struct ht_error err = {0};
     size_t n = 0;
     struct ht_node *x = ht_graph_input(g, INPUTS);
-    struct ht_node *out = ht_model_build(m, g, x, quantized, NULL);
+    struct ht_node *out = ht_model_build(m, g, x, form, NULL);
     ht_graph_keep(g, out);
     ASSERT_OK(ht_graph_plan(g, NULL, 0, &err), err);
     const struct ht_run run = {.mode = mode};
@@ -141,9 +141,9 @@ static void check_equalize(bool batchnorm, const char *activation)
     struct ht_error err = {0};
     struct ht_model *m = make_model(batchnorm, activation, "min_max", 8);
     const uint64_t version = m->params.version;
-    size_t n = outputs(m, false, HT_MODE_EVAL, before);
+    size_t n = outputs(m, HT_FORM_FLOAT, HT_MODE_EVAL, before);
     ASSERT_OK(ht_model_equalize(m, &err), err);
-    outputs(m, false, HT_MODE_EVAL, after);
+    outputs(m, HT_FORM_FLOAT, HT_MODE_EVAL, after);
     expect_close(before, after, n, 1e-5);
     cr_assert_gt(m->params.version, version);
     for (size_t i = 0; i + 1 < N_BLOCKS; i++) {
@@ -181,7 +181,7 @@ Test(equalize, keeps_the_function_of_training)
     m->params.value[m->params.spans[m->blocks[1].gamma_span].offset + 3] = 0.5f;
     for (size_t i = 0; i < N_BLOCKS; i++)
         m->blocks[i].epsilon = 1e-9;
-    const size_t n = outputs(m, false, HT_MODE_TRAIN, before);
+    const size_t n = outputs(m, HT_FORM_FLOAT, HT_MODE_TRAIN, before);
     struct ht_model *again = make_model(true, "relu", "min_max", 8);
     gamma = again->params.value + again->params.spans[again->blocks[0].gamma_span].offset;
     gamma[3] = 0.5f;
@@ -189,7 +189,7 @@ Test(equalize, keeps_the_function_of_training)
     for (size_t i = 0; i < N_BLOCKS; i++)
         again->blocks[i].epsilon = 1e-9;
     ASSERT_OK(ht_model_equalize(again, &err), err);
-    outputs(again, false, HT_MODE_TRAIN, after);
+    outputs(again, HT_FORM_FLOAT, HT_MODE_TRAIN, after);
     expect_close(before, after, n, 1e-4);
     ht_model_destroy(m);
     ht_model_destroy(again);
@@ -206,9 +206,9 @@ Test(equalize, leaves_dead_neurons_alone)
     memset(w + 2 * INPUTS, 0, INPUTS * sizeof *w);
     for (size_t j = 0; j < m->blocks[1].out; j++)
         v[j * m->blocks[1].in + 5] = 0;
-    const size_t n = outputs(m, false, HT_MODE_EVAL, before);
+    const size_t n = outputs(m, HT_FORM_FLOAT, HT_MODE_EVAL, before);
     ASSERT_OK(ht_model_equalize(m, &err), err);
-    outputs(m, false, HT_MODE_EVAL, after);
+    outputs(m, HT_FORM_FLOAT, HT_MODE_EVAL, after);
     expect_close(before, after, n, 1e-5);
     ht_model_destroy(m);
     m = make_model(false, "relu6", "min_max", 8);
@@ -232,11 +232,11 @@ Test(equalize, helps_one_scale_for_all_weights)
     struct ht_error err = {0};
     for (int equalized = 0; equalized < 2; equalized++) {
         struct ht_model *m = make_model(true, "relu", "min_max", 6);
-        outputs(m, false, HT_MODE_EVAL, plain);
+        outputs(m, HT_FORM_FLOAT, HT_MODE_EVAL, plain);
         if (equalized)
             ASSERT_OK(ht_model_equalize(m, &err), err);
         ASSERT_OK(ht_model_calibrate(m, &data, &err), err);
-        outputs(m, true, HT_MODE_EVAL, y[equalized]);
+        outputs(m, HT_FORM_QUANTIZED, HT_MODE_EVAL, y[equalized]);
         ht_model_destroy(m);
     }
     const size_t n = (BATCHES * ROWS - ROWS / 2) * 10;
@@ -266,9 +266,9 @@ Test(calibrate, every_range)
             cr_assert_not(m->blocks[i].weights.calibrating);
             cr_assert_not(m->blocks[i].output.calibrating);
         }
-        const size_t n = outputs(m, false, HT_MODE_EVAL, plain);
-        outputs(m, true, HT_MODE_EVAL, y);
-        outputs(m, true, HT_MODE_EVAL, again);
+        const size_t n = outputs(m, HT_FORM_FLOAT, HT_MODE_EVAL, plain);
+        outputs(m, HT_FORM_QUANTIZED, HT_MODE_EVAL, y);
+        outputs(m, HT_FORM_QUANTIZED, HT_MODE_EVAL, again);
         cr_assert_eq(memcmp(y, again, n * sizeof *y), 0, "eval changes nothing");
         double power = 0, middle = 0;
         for (size_t i = 0; i < n; i++)
@@ -298,12 +298,12 @@ Test(bias_correction, makes_the_mean_error_of_outputs_zero)
     for (int batchnorm = 0; batchnorm < 2; batchnorm++) {
         double before[10], after[10], most = 0;
         struct ht_model *m = make_model(batchnorm, "relu", "min_max", 4);
-        const size_t n = outputs(m, false, HT_MODE_EVAL, plain);
+        const size_t n = outputs(m, HT_FORM_FLOAT, HT_MODE_EVAL, plain);
         ASSERT_OK(ht_model_calibrate(m, &data, &err), err);
-        outputs(m, true, HT_MODE_EVAL, y);
+        outputs(m, HT_FORM_QUANTIZED, HT_MODE_EVAL, y);
         mean_errors(plain, y, n, m->outputs, before);
         ASSERT_OK(ht_model_correct_biases(m, &data, &err), err);
-        outputs(m, true, HT_MODE_EVAL, y);
+        outputs(m, HT_FORM_QUANTIZED, HT_MODE_EVAL, y);
         mean_errors(plain, y, n, m->outputs, after);
         for (size_t j = 0; j < m->outputs; j++)
             most = fmax(most, fabs(before[j]));
@@ -323,7 +323,7 @@ Test(bias_correction, makes_the_mean_error_of_outputs_zero)
 }
 
 /* Mean of the weighted sums of the second layer, sample by sample. */
-static void mean_sums(struct ht_model *m, bool quantized, double *sums)
+static void mean_sums(struct ht_model *m, enum ht_form form, double *sums)
 {
     struct ht_graph *g = ht_graph_create(ROWS);
     struct ht_node *blocks[N_BLOCKS], *x = ht_graph_input(g, INPUTS);
@@ -332,7 +332,7 @@ static void mean_sums(struct ht_model *m, bool quantized, double *sums)
     const struct ht_quantizer *q = &b->weights;
     const float *w = m->params.value + m->params.spans[b->weight_span].offset;
     double samples = 0;
-    ht_model_build(m, g, x, quantized, blocks);
+    ht_model_build(m, g, x, form, blocks);
     ASSERT_OK(ht_graph_plan(g, NULL, 0, &err), err);
     memset(sums, 0, b->out * sizeof *sums);
     for (size_t i = 0; i < BATCHES; i++) {
@@ -344,10 +344,10 @@ static void mean_sums(struct ht_model *m, bool quantized, double *sums)
             for (size_t n = 0; n < b->out; n++)
                 for (size_t k = 0; k < b->in; k++) {
                     const double in = (double)blocks[0]->value[r * b->in + k] *
-                                      (quantized ? (double)blocks[0]->scale[0] : 1);
+                                      (form == HT_FORM_QUANTIZED ? (double)blocks[0]->scale[0] : 1);
                     const double scale = (double)q->scale[0], raw = (double)w[n * b->in + k];
                     const double level = fmax(q->grid.lo, fmin(q->grid.hi, rint(raw / scale)));
-                    sums[n] += in * (quantized ? scale * level : raw);
+                    sums[n] += in * (form == HT_FORM_QUANTIZED ? scale * level : raw);
                 }
     }
     for (size_t n = 0; n < b->out; n++)
@@ -363,8 +363,8 @@ Test(bias_correction, hidden_layers_too)
     const float *mean = m->state.value + m->state.spans[b->mean_span].offset;
     double plain[20], before[20], after[20], kept[20], most = 0, size = 0;
     ASSERT_OK(ht_model_calibrate(m, &data, &err), err);
-    mean_sums(m, false, plain);
-    mean_sums(m, true, before);
+    mean_sums(m, HT_FORM_FLOAT, plain);
+    mean_sums(m, HT_FORM_QUANTIZED, before);
     for (size_t n = 0; n < b->out; n++) {
         kept[n] = (double)mean[n];
         most = fmax(most, fabs(before[n] - plain[n]));
@@ -372,7 +372,7 @@ Test(bias_correction, hidden_layers_too)
     }
     cr_assert_gt(most, 0.01 * size, "there was something to correct");
     ASSERT_OK(ht_model_correct_biases(m, &data, &err), err);
-    mean_sums(m, true, after);
+    mean_sums(m, HT_FORM_QUANTIZED, after);
     for (size_t n = 0; n < b->out; n++)
         cr_assert_float_eq(after[n] - (double)mean[n], plain[n] - kept[n], 1e-5 * size,
                            "neuron %zu: %g", n, after[n] - (double)mean[n] - plain[n] + kept[n]);

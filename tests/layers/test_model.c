@@ -214,14 +214,14 @@ Test(model, same_seed_same_bytes)
     cr_assert_eq(ht_alloc_live(), 0);
 }
 
-static struct ht_graph *build(struct ht_model *m, bool quantized, bool training, struct ht_node **x,
-                              struct ht_node **y)
+static struct ht_graph *build(struct ht_model *m, enum ht_form form, bool training,
+                              struct ht_node **x, struct ht_node **y)
 {
     struct ht_error err = {0};
     struct ht_graph *g = ht_graph_create(6);
     struct ht_node *loss = NULL;
     *x = ht_graph_input(g, m->inputs);
-    *y = ht_model_build(m, g, *x, quantized, NULL);
+    *y = ht_model_build(m, g, *x, form, NULL);
     ht_graph_keep(g, *y);
     if (training) {
         struct ht_node *in[2] = {*y, ht_graph_input(g, m->outputs)};
@@ -237,13 +237,13 @@ static void fill(float *x, size_t n)
         x[i] = (float)sin(1.7 * (double)i) + 0.3f;
 }
 
-Test(model, both_forms_share_parameters)
+Test(model, all_forms_share_parameters)
 {
     struct setup s = make_setup("relu");
     struct ht_model *m = make_model(&s);
     struct ht_node *x, *y;
-    for (int quantized = 0; quantized < 2; quantized++) {
-        struct ht_graph *g = build(m, quantized, true, &x, &y);
+    for (int form = 0; form < HT_N_FORMS; form++) {
+        struct ht_graph *g = build(m, (enum ht_form)form, true, &x, &y);
         size_t found = 0;
         for (size_t i = 0; i < ht_graph_n_nodes(g); i++) {
             const struct ht_node *n = ht_graph_node(g, i);
@@ -256,8 +256,8 @@ Test(model, both_forms_share_parameters)
             cr_assert(known);
             found++;
         }
-        /* Quantized: three scales of weights and a learned one of activations, too. */
-        cr_assert_eq(found, quantized ? 11u : 7u);
+        /* With quantizers: three scales of weights and a learned one of activations, too. */
+        cr_assert_eq(found, form == HT_FORM_FLOAT ? 7u : 11u);
         ht_graph_destroy(g);
     }
     ht_model_destroy(m);
@@ -310,8 +310,8 @@ Test(model, activations_in_both_forms)
         struct ht_model *m = make_model(&s);
         struct ht_node *x, *y, *qx, *qy;
         fill(m->params.value + m->params.spans[m->blocks[1].bias_span].offset, 8);
-        struct ht_graph *quantized = build(m, true, true, &qx, &qy);
-        struct ht_graph *real = build(m, false, false, &x, &y);
+        struct ht_graph *quantized = build(m, HT_FORM_QUANTIZED, true, &qx, &qy);
+        struct ht_graph *real = build(m, HT_FORM_FLOAT, false, &x, &y);
         fill(qx->value, 6 * 9);
         for (int step = 0; step < 40; step++) { /* for ranges and statistics to settle */
             ht_graph_forward(quantized, &train);
@@ -347,6 +347,51 @@ Test(model, activations_in_both_forms)
     cr_assert_eq(ht_alloc_live(), 0);
 }
 
+/* Softly or straight through, in eval mode it is what ships, but for the order of float sums. */
+Test(model, soft_form_evaluates_as_quantized)
+{
+    static const char *const names[] = {"relu", "none", "tanh"};
+    const struct ht_run eval = {.mode = HT_MODE_EVAL};
+    const struct ht_run train = {.mode = HT_MODE_TRAIN, .soft_share = 0.3};
+    ht_blas_init();
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        struct setup s = make_setup(names[k]);
+        s.blocks[1].weights.estimator = s.blocks[2].weights.estimator = "parq";
+        s.blocks[1].weights.steepness = s.blocks[2].weights.steepness = 10;
+        s.blocks[1].weights.bits = 2;
+        struct ht_model *m = make_model(&s);
+        struct ht_node *x, *y, *qx, *qy;
+        cr_assert(ht_model_is_soft(m));
+        struct ht_graph *quantized = build(m, HT_FORM_QUANTIZED, false, &qx, &qy);
+        struct ht_graph *soft = build(m, HT_FORM_SOFT, true, &x, &y);
+        for (int step = 0; step < 5; step++) { /* finds all ranges by itself */
+            fill(x->value, 6 * 9);
+            ht_graph_forward(soft, &train);
+        }
+        float trained[6 * 5], spread = 0, moved = 0;
+        memcpy(trained, y->value, sizeof trained);
+        fill(x->value, 6 * 9);
+        ht_graph_forward(soft, &eval);
+        fill(qx->value, 6 * 9);
+        ht_graph_forward(quantized, &eval);
+        for (size_t i = 0; i < 6 * 5; i++) {
+            cr_assert_float_eq(y->value[i], qy->value[i], 1e-5, "%s: %g, not %g", names[k],
+                               (double)y->value[i], (double)qy->value[i]);
+            spread = fmaxf(spread, fabsf(qy->value[i]));
+            moved = fmaxf(moved, fabsf(trained[i] - y->value[i]));
+        }
+        cr_assert(spread > 0.3f && moved > 0.01f);
+        ht_graph_destroy(soft);
+        ht_graph_destroy(quantized);
+        ht_model_destroy(m);
+    }
+    struct setup s = make_setup("relu");
+    struct ht_model *m = make_model(&s);
+    cr_assert_not(ht_model_is_soft(m));
+    ht_model_destroy(m);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
 /* Dropout scales what stays; neither range notices, and eval does not see it at all. */
 Test(model, dropout_moves_no_range)
 {
@@ -362,7 +407,7 @@ Test(model, dropout_moves_no_range)
     struct ht_node *x, *y;
     ht_model_set_input_range(m, &stats);
     const float scale = m->input.scale[0], zero_point = m->input.zero_point[0];
-    struct ht_graph *g = build(m, true, true, &x, &y);
+    struct ht_graph *g = build(m, HT_FORM_QUANTIZED, true, &x, &y);
     size_t dropouts = 0;
     for (size_t i = 0; i < ht_graph_n_nodes(g); i++) {
         const struct ht_node *n = ht_graph_node(g, i);
@@ -416,7 +461,7 @@ Test(model, refusals)
     s.blocks[2].activation = "sigmoid";
     m = make_model(&s);
     struct ht_graph *g = ht_graph_create(2);
-    cr_assert_null(ht_model_build(m, g, ht_graph_input(g, 9), true, NULL));
+    cr_assert_null(ht_model_build(m, g, ht_graph_input(g, 9), HT_FORM_QUANTIZED, NULL));
     cr_assert_eq(ht_graph_plan(g, NULL, 0, &err), HT_ERR_INTERNAL);
     cr_assert_null(ht_params_find(&m->params, "dense1.weight.scale"));
     ht_graph_destroy(g);

@@ -45,7 +45,7 @@ static inline struct network make_network(struct ht_model *m, bool training)
     struct ht_error err = {0};
     struct ht_node *loss = NULL;
     n.x = ht_graph_input(n.graph, m->inputs);
-    n.y = ht_model_build(m, n.graph, n.x, true, n.levels);
+    n.y = ht_model_build(m, n.graph, n.x, HT_FORM_QUANTIZED, n.levels);
     ht_graph_keep(n.graph, n.x); /* read again after forward */
     ht_graph_keep(n.graph, n.y);
     if (training) {

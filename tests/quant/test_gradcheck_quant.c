@@ -231,6 +231,53 @@ void gradcheck_dequantize(void)
         check_one(make_quantizer(g, "learned", "lsq", false, false, ROWS), true, 0.9, NULL);
 }
 
+/* --- soft_quant --- */
+
+static struct ht_node *build_soft(struct ht_graph *g, const struct ht_params *p, void *user)
+{
+    const struct one *k = user;
+    return test_weigh(g, ht_soft_quant(g, ht_graph_param(g, p, 0), k->q, p));
+}
+
+/* Between the places where the function bends: at levels, and for parq at the ends of its ramps. */
+static void check_soft(struct ht_quantizer q, struct ht_run run, double tolerance)
+{
+    struct ht_params params = {0}, state = {0};
+    struct ht_error err = {0};
+    struct one k = {&q, false};
+    ht_params_declare(&params, "x", ROWS, COLS, 0, 0, 0);
+    ht_quantizer_declare(&q, "q", &params, &state);
+    ASSERT_OK(ht_params_allocate(&params, true, &err), err);
+    ASSERT_OK(ht_params_allocate(&state, false, &err), err);
+    ht_quantizer_bind(&q, &params, &state);
+    set_range(&q, 0.9);
+    fill_for(&q, params.value, ROWS * COLS / q.channels, 17);
+    struct gradcheck c = {
+        .build = build_soft, .user = &k, .params = &params, .tolerance = tolerance, .run = run};
+    struct gradcheck_result r = gradcheck_run(&c);
+    cr_assert(r.ok, "%s%d %s %s, %zu channels: off by %.3g at %s; surrogate off by %.3g",
+              q.grid.name, q.grid.bits, q.range->name, q.estimator->name, q.channels, r.worst,
+              r.where, r.surrogate);
+    ht_params_finish(&params);
+    ht_params_finish(&state);
+}
+
+void gradcheck_soft_quant(void)
+{
+    for (size_t g = 0; g < N_GRIDS; g++)
+        for (int kind = 0; kind < 3 && !grids[g].floor; kind++)
+            for (int part = 0; part < 3; part++) {
+                const struct ht_run run = {.soft_share = 0.1 + 0.4 * part, .soft_epochs = part};
+                for (int learned = 0; learned < 2; learned++) {
+                    struct ht_quantizer q = make_quantizer(g, learned ? "learned" : "ema", "parq",
+                                                           kind > 0, kind == 2, ROWS);
+                    q.parameter = 10;
+                    q.fixed = !learned;
+                    check_soft(q, run, 0);
+                }
+            }
+}
+
 /* LSQ sec. 2.2: 1 / sqrt(N Q_P), N weights that share the scale, or features. */
 Test(factor, of_lsq)
 {
