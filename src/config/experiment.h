@@ -18,10 +18,10 @@ struct ht_source_position {
 };
 
 struct ht_quantizer_config {
-    int bits;                         /* 1..8; weights also 32 = no quantization at all */
-    char grid[HT_NAME_LENGTH];        /* names of ht_grid_names */
-    char range[HT_NAME_LENGTH];       /* min_max ema percentile kl mse octav learned twn kmeans */
-    char estimator[HT_NAME_LENGTH];   /* ste clipped_ste lsq lsq_plus pact dorefa ewgs dsq parq */
+    int bits;                       /* 1..8; weights also 32 = no quantization at all */
+    char grid[HT_NAME_LENGTH];      /* names of ht_grid_names */
+    char range[HT_NAME_LENGTH];     /* min_max ema percentile kl mse octav learned twn kmeans */
+    char estimator[HT_NAME_LENGTH]; /* ste clipped_ste lsq lsq_plus pact dorefa ewgs dsq a2q parq */
     char granularity[HT_NAME_LENGTH]; /* tensor channel (weights only) */
     char rounding[HT_NAME_LENGTH];    /* nearest_even floor stochastic */
     char scale[HT_NAME_LENGTH];       /* real power_of_two */
@@ -84,6 +84,7 @@ struct ht_experiment {
         int start_epoch; /* float training before this epoch (0 = quantized from the start) */
         int hard_epochs; /* annealed estimators: the last n epochs round as what ships does */
         int freeze_batchnorm_epochs; /* the last n epochs use frozen BN statistics */
+        int accumulator_bits;        /* 8..31 of sums of products; 32: no limit but int32 */
         int calibration_batches;     /* before the first quantized step; 0: none */
         bool equalize, bias_correction;
         double dampening;        /* of oscillating weights; 0 = off */

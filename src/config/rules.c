@@ -82,8 +82,11 @@ static bool is(const char *name, const char *value)
 /* The range that an estimator cannot do without, or NULL. */
 static const char *needed_range(const char *estimator)
 {
-    static const char *const needs[][2] = {
-        {"lsq", "learned"}, {"lsq_plus", "learned"}, {"pact", "learned"}, {"dorefa", "min_max"}};
+    static const char *const needs[][2] = {{"lsq", "learned"},
+                                           {"a2q", "learned"},
+                                           {"lsq_plus", "learned"},
+                                           {"pact", "learned"},
+                                           {"dorefa", "min_max"}};
     for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
         if (is(estimator, needs[i][0]))
             return needs[i][1];
@@ -138,6 +141,20 @@ static uint32_t settle_range(const struct rules *s, struct ht_quantizer_config *
     return chosen;
 }
 
+/* Narrow accumulators need weights that know of them: instead of lsq, where a2q can be. */
+static uint32_t settle_accumulators(const struct rules *s, struct ht_quantizer_config *q,
+                                    enum use use)
+{
+    const bool can = use == WEIGHTS && s->e->quant.accumulator_bits < 32 &&
+                     (is(q->grid, "narrow") || is(q->grid, "full")) && is(q->range, "learned") &&
+                     is(q->granularity, "channel");
+    const char *from = can ? "lsq" : "a2q", *to = can ? "a2q" : "lsq";
+    if (row_node(s, q, HT_ROW_ESTIMATOR) || !is(q->estimator, from))
+        return 0;
+    set_name(q->estimator, to);
+    return 1u << HT_ROW_ESTIMATOR;
+}
+
 /* Chooses what was not written so that it fits what was. Returns the rows that were chosen. */
 static uint32_t settle(const struct rules *s, struct ht_quantizer_config *q, enum use use,
                        const char *previous_grid)
@@ -171,6 +188,7 @@ static uint32_t settle(const struct rules *s, struct ht_quantizer_config *q, enu
             chosen |= 1u << HT_ROW_RANGE;
         }
     }
+    chosen |= settle_accumulators(s, q, use);
     return chosen;
 }
 
@@ -230,6 +248,27 @@ static bool is_annealed(const char *estimator)
     return false;
 }
 
+/* Why a2q cannot be here, or NULL. */
+static const char *a2q_misfit(const struct rules *s, const struct ht_quantizer_config *q,
+                              bool weights)
+{
+    if (!weights)
+        return "is for weights only";
+    if (s->e->quant.accumulator_bits == 32)
+        return "needs quant.accumulator_bits: the width that sums must fit";
+    if (!is(q->grid, "narrow") && !is(q->grid, "full"))
+        return "needs grid narrow or full";
+    if (!is(q->granularity, "channel"))
+        return "needs granularity channel: each neuron has its own accumulator";
+    if (!is(q->rounding, "nearest_even"))
+        return "has its own rounding, toward zero: leave rounding at nearest_even";
+    if (!is(q->scale, "real"))
+        return "needs scale real";
+    if (s->e->quant.dampening > 0 || s->e->quant.freeze_threshold > 0)
+        return "normalizes its weights: quant.dampening and quant.freeze_threshold are not for it";
+    return NULL;
+}
+
 /* What an estimator is not made for, beside its range. */
 static void check_estimator(const struct rules *s, const struct ht_quantizer_config *q,
                             enum use use)
@@ -258,6 +297,8 @@ static void check_estimator(const struct rules *s, const struct ht_quantizer_con
         why = "needs levels at equal distances";
     else if (is(name, "dorefa") && !is(q->scale, "real"))
         why = "has a fixed scale: it needs scale real";
+    else if (is(name, "a2q"))
+        why = a2q_misfit(s, q, weights);
     if (why)
         ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_ESTIMATOR, HT_ROW_GRID),
                            "estimator %s %s", name, why);

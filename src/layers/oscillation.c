@@ -58,11 +58,12 @@ static ht_real follow(const struct job *j, size_t c, const struct weight *w, ht_
 static void follow_row(const struct job *j, size_t row, bool first)
 {
     const struct ht_block *b = j->b;
-    const struct ht_quantizer *q = &b->weights;
+    struct ht_quantizer *q = &j->b->weights;
     const struct ht_place_in_run eval = {NULL, 0};
     const size_t c = q->channels == 1 ? 0 : row;
     ht_real *latent = j->m->params.value + j->m->params.spans[b->weight_span].offset;
     ht_real level[BLOCK], flips = 0;
+    ht_quantizer_prepare(q, c, latent + row * b->in, b->in);
     for (size_t done = 0; done < b->in; done += BLOCK) {
         const size_t n = b->in - done < BLOCK ? b->in - done : BLOCK, at = row * b->in + done;
         ht_quantizer_levels(q, c, eval, latent + at, n, level);

@@ -56,6 +56,7 @@ static enum ht_status lower_codes(struct ht_qlayer *l, const struct ht_model *m,
     for (size_t n = 0; n < b->out; n++) {
         size_t c = q->channels == 1 ? 0 : n;
         const struct ht_place_in_run eval = {NULL, 0};
+        ht_quantizer_prepare(q, c, w + n * b->in, b->in);
         ht_quantizer_levels(q, c, eval, w + n * b->in, b->in, row);
         for (size_t k = 0; k < b->in; k++)
             ht_pack_code(l->weights.packed, n * b->in + k, q->grid.bits,

@@ -31,6 +31,8 @@ struct ht_node *ht_fake_quant(struct ht_graph *g, struct ht_node *x, struct ht_q
         in[n_in++] = ht_graph_param(g, params, q->centroid_span);
     if (ht_quantizer_has_offset(q))
         in[n_in++] = ht_graph_param(g, params, q->offset_span);
+    if (q->norm_span >= 0)
+        in[n_in++] = ht_graph_param(g, params, q->norm_span);
     return ht_graph_add(g, &ht_op_fake_quant, &attr, n_in, in);
 }
 
@@ -146,6 +148,7 @@ static void quantize_row(const struct job *j, size_t row)
         ht_quantizer_observe_channel(q, c, x, n->cols);
         ht_quantizer_refresh_channel(q, c, HT_MODE_TRAIN);
     }
+    ht_quantizer_prepare(q, c, x, n->cols);
     if (!ht_quantizer_is_plain(q, j->run)) {
         quantize_by_blocks(j, c, at);
         return;
@@ -217,6 +220,8 @@ static void forward(struct ht_node *n, const struct ht_run *run)
     const ht_real *x = n->in[0]->value;
     if (run->mode == HT_MODE_SURROGATE) {
         ht_quantizer_refresh(q, run->mode);
+        for (size_t c = 0; c < q->channels; c++)
+            ht_quantizer_prepare(q, c, x + c * length, length);
         surrogate(n, q);
         return;
     }
@@ -231,6 +236,7 @@ static void forward(struct ht_node *n, const struct ht_run *run)
     ht_quantizer_refresh(q, run->mode);
     for (size_t c = 0; c < q->channels; c++) {
         const struct ht_place_in_run place = {run, c * length};
+        ht_quantizer_prepare(q, c, x + c * length, length);
         ht_quantizer_levels(q, c, place, x + c * length, length, n->value + c * length);
         n->scale[c] = q->effective[c];
     }
@@ -264,15 +270,30 @@ static const ht_real *rounded_row(const struct ht_node *n, size_t at, ht_real *b
     return buffer;
 }
 
-/* dx of a row, with what dampening adds. */
-static void row_gradient(const struct ht_node *n, size_t channel, size_t at,
-                         const struct ht_estimate *e, const ht_real *u, const ht_real *rounded,
-                         ht_real *dx)
+/* Where the estimator looks at whole rows: the rest of its gradients. Returns what the scale's sum
+ * gets. */
+static ht_real finish_row(struct ht_node *n, size_t channel, const ht_real *x, ht_real *dx)
+{
+    const struct ht_quantizer *q = quantizer_of(n);
+    ht_real dnorm;
+    if (!q->estimator->finish)
+        return 0;
+    const ht_real sum = q->estimator->finish(q, channel, x, n->cols, dx, &dnorm);
+    ht_grad_put(n, n->n_in - 1, channel, dnorm);
+    return sum;
+}
+
+/* dx of a row, with what dampening adds. Returns what finish_row does. */
+static ht_real row_gradient(struct ht_node *n, size_t channel, size_t at,
+                            const struct ht_estimate *e, const ht_real *u, const ht_real *rounded,
+                            ht_real *dx)
 {
     const struct ht_quantizer *q = quantizer_of(n);
     q->estimator->input(u, rounded, n->grad + at, n->cols, e, dx);
+    const ht_real sum = finish_row(n, channel, n->in[0]->value + at, dx);
     if (q->dampening > 0)
         ht_quantizer_dampen(q, channel, n->in[0]->value + at, rounded, NULL, n->cols, dx);
+    return sum;
 }
 
 size_t ht_fake_quant_sums(const struct ht_node *n)
@@ -325,9 +346,9 @@ static void backward(struct ht_node *n, const struct ht_run *run)
             if (!x->needs_grad)
                 continue;
             if (n->first_grad[0]) {
-                row_gradient(n, c, at, &e, u, rounded, x->grad + at);
+                sum += row_gradient(n, c, at, &e, u, rounded, x->grad + at);
             } else {
-                row_gradient(n, c, at, &e, u, rounded, u);
+                sum += row_gradient(n, c, at, &e, u, rounded, u);
                 for (size_t j = 0; j < n->cols; j++)
                     x->grad[at + j] += u[j];
             }
@@ -340,7 +361,7 @@ static void backward(struct ht_node *n, const struct ht_run *run)
 }
 
 /* A row of weights that are bytes, in place; returns the sum for its scale. */
-static ht_real row_of_bytes(const struct ht_node *n, size_t channel, size_t row)
+static ht_real row_of_bytes(struct ht_node *n, size_t channel, size_t row)
 {
     const struct ht_quantizer *q = quantizer_of(n);
     const struct ht_estimate e = ht_quantizer_estimate(q, channel);
@@ -357,6 +378,7 @@ static ht_real row_of_bytes(const struct ht_node *n, size_t channel, size_t row)
             q->estimator->transform(x + done, count, &e, to);
             sum += q->estimator->both(to, inverse, levels + done, count, &e, grad + done);
         }
+        sum += finish_row(n, channel, x, grad);
     }
     if (q->dampening > 0)
         ht_quantizer_dampen(q, channel, x, NULL, levels, n->cols, grad);
@@ -405,7 +427,7 @@ bool ht_fake_quant_steps_by_rows(const struct ht_node *n)
 {
     const struct ht_quantizer *q = quantizer_of(n);
     return q->range->learned && q->channels == n->rows && q->effective == q->scale &&
-           !q->stochastic;
+           !q->stochastic && !q->estimator->prepare;
 }
 
 void ht_fake_quant_refresh_rows(struct ht_node *n, size_t first, size_t rows)

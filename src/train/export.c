@@ -20,6 +20,15 @@ enum ht_status ht_export_check_format(const char *format, struct ht_error *err)
                    near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
 }
 
+static void measure_accumulators(struct ht_export_report *r, const struct ht_qmodel *m)
+{
+    for (size_t i = 0; i < m->n_layers; i++) {
+        const struct ht_accumulators a = ht_qlayer_accumulators(m, i);
+        r->accumulator_bits = a.bits > r->accumulator_bits ? a.bits : r->accumulator_bits;
+        r->product_bits = a.product_bits > r->product_bits ? a.product_bits : r->product_bits;
+    }
+}
+
 enum ht_status ht_export_model(struct ht_export_report *ret, const struct ht_experiment *e,
                                const struct ht_model *model, const struct ht_objective *objective,
                                struct ht_network *network, const struct ht_dataset *d,
@@ -43,6 +52,7 @@ enum ht_status ht_export_model(struct ht_export_report *ret, const struct ht_exp
             ht_evaluate_parity(&ret->parity, network, loaded, objective, &kernels, d, split, err);
     if (status == HT_OK) {
         ret->model_bytes = ht_qmodel_bytes(loaded);
+        measure_accumulators(ret, loaded);
         if (ret->parity.mismatched_outputs)
             status = ht_fail(err, HT_ERR_THRESHOLD,
                              "%zu of %zu outputs differ between fake-quant and integer path, first "

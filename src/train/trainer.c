@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "config/config.h"
 #include "io/file.h"
+#include "layers/accumulators.h"
 #include "layers/calibrate.h"
 #include "layers/oscillation.h"
 #include "tensor/blas.h"
@@ -466,6 +467,8 @@ static enum ht_status calibrate(struct ht_trainer *t, struct ht_error *err)
     const struct ht_calibration_data data = {(size_t)(wanted < all ? wanted : all),
                                              (size_t)e->train.batch, load_calibration, t};
     enum ht_status status = e->quant.equalize ? ht_model_equalize(t->model, err) : HT_OK;
+    if (status == HT_OK && ht_model_fits_accumulators(t->model))
+        status = ht_model_fit_accumulators(t->model, err);
     if (status == HT_OK && wanted > 0)
         status = ht_model_calibrate(t->model, &data, err);
     if (status == HT_OK && e->quant.bias_correction)
