@@ -84,6 +84,7 @@ struct ht_experiment {
         int start_epoch; /* float training before this epoch (0 = quantized from the start) */
         int hard_epochs; /* annealed estimators: the last n epochs round as what ships does */
         int freeze_batchnorm_epochs; /* the last n epochs use frozen BN statistics */
+        int reestimate_batchnorm;    /* training batches after each quantized epoch; 0: off */
         int accumulator_bits;        /* 8..31 of sums of products; 32: no limit but int32 */
         int calibration_batches;     /* before the first quantized step; 0: none */
         bool equalize, bias_correction;

@@ -504,6 +504,17 @@ static void check_bias_correction(const struct rules *s)
     }
 }
 
+static void check_reestimation(const struct rules *s)
+{
+    const struct ht_experiment *e = s->e;
+    bool normalizes = e->quant.reestimate_batchnorm == 0 || e->model.n_layers == 0;
+    for (size_t i = 0; i < e->model.n_layers; i++)
+        normalizes |= is(e->model.layers[i].kind, "batchnorm");
+    if (!normalizes)
+        ht_diagnostics_add(s->r->d, written_at(s, &e->quant.reestimate_batchnorm, e->quant.at),
+                           "quant.reestimate_batchnorm: no layer has batchnorm");
+}
+
 static void check_calibration(const struct rules *s)
 {
     const struct ht_experiment *e = s->e;
@@ -567,4 +578,5 @@ void ht_rules_apply(struct ht_reader *r, struct ht_experiment *e, enum ht_rules_
     check_relu(&s);
     check_annealing(&s);
     check_calibration(&s);
+    check_reestimation(&s);
 }

@@ -251,6 +251,14 @@ static const struct ht_field quant_fields[] = {
      .max = 100000,
      .fallback = "0",
      .help = "the last n epochs use frozen batch normalization statistics"},
+    {.name = "reestimate_batchnorm",
+     .type = HT_FIELD_INT,
+     QUANT(reestimate_batchnorm),
+     .max = 100000,
+     .fallback = "0",
+     .help =
+         "after each quantized epoch the statistics of batch normalization become the mean over "
+         "n training batches, as the quantized network has them; 0: moving averages as they are"},
     {.name = "accumulator_bits",
      .type = HT_FIELD_INT,
      QUANT(accumulator_bits),

@@ -236,6 +236,13 @@ static void set_annealing(const struct ht_trainer *t, struct ht_run *run)
     run->soft_share = fmin(run->soft_epochs / (last - first), 1);
 }
 
+static bool freezes_batchnorm(const struct ht_trainer *t, int64_t epoch)
+{
+    const struct ht_experiment *e = t->e;
+    return ht_experiment_quantized(e) &&
+           epoch >= e->train.epochs - e->quant.freeze_batchnorm_epochs;
+}
+
 static struct ht_run training_run(const struct ht_trainer *t)
 {
     const struct ht_experiment *e = t->e;
@@ -244,8 +251,7 @@ static struct ht_run training_run(const struct ht_trainer *t)
                          .step = (uint64_t)t->state.step,
                          .pool = t->pool,
                          .user = t->optimizer};
-    run.freeze_batchnorm = ht_experiment_quantized(e) &&
-                           t->state.epoch >= e->train.epochs - e->quant.freeze_batchnorm_epochs;
+    run.freeze_batchnorm = freezes_batchnorm(t, t->state.epoch);
     set_annealing(t, &run);
     if (e->train.clip_norm == 0) /* else all gradients come before the first change */
         run.gradient_ready = update_rows;
@@ -341,6 +347,33 @@ static void report(const struct ht_trainer *t, const struct ht_train_hooks *hook
     hooks->event(hooks->user, event);
 }
 
+static size_t load_calibration(void *user, size_t index, ht_real *x)
+{
+    const struct ht_trainer *t = user;
+    const size_t batch = (size_t)t->e->train.batch, at = index * batch;
+    const size_t left = t->d->count[HT_TRAIN] - at, count = left < batch ? left : batch;
+    ht_dataset_features(t->d, t->order + at, count, NULL, 0, 0, x);
+    return count;
+}
+
+/* Of the epoch's order: at most all of them. */
+static struct ht_calibration_data first_batches(const struct ht_trainer *t, int64_t wanted)
+{
+    const int64_t all = batches_per_epoch(t);
+    return (struct ht_calibration_data){(size_t)(wanted < all ? wanted : all),
+                                        (size_t)t->e->train.batch, load_calibration, (void *)t};
+}
+
+/* Before a quantized network is scored; frozen statistics stay what training uses. */
+static enum ht_status reestimate(struct ht_trainer *t, int64_t epoch, struct ht_error *err)
+{
+    const struct ht_calibration_data data = first_batches(t, t->e->quant.reestimate_batchnorm);
+    if (form_of_scores(t, epoch) != HT_FORM_QUANTIZED || data.batches == 0 ||
+        (t->e->train.epochs > 0 && freezes_batchnorm(t, epoch)))
+        return HT_OK;
+    return ht_model_reestimate_batchnorm(t->model, &data, err);
+}
+
 /* Of the network as it is, after the epoch that has just been counted. */
 static enum ht_status check_health(struct ht_trainer *t, enum ht_form form, double score,
                                    struct ht_error *err)
@@ -368,11 +401,13 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
     const double batches = (double)batches_per_epoch(t);
     const double last_step = (double)s->epoch + (batches - 1) / batches;
     struct ht_evaluation v = {0};
-    if (validates)
+    enum ht_status status = reestimate(t, s->epoch, err);
+    if (status == HT_OK && validates)
         ht_evaluate(&v, &t->evaluation[scored], &t->objective, t->d, HT_VALIDATION);
     if (validates && !isfinite(v.loss))
         return diverged(t, "the validation loss", t->state.step, err);
-    enum ht_status status = check_finite(t, err);
+    if (status == HT_OK)
+        status = check_finite(t, err);
     if (status != HT_OK)
         return status;
     /* Scores of the float network do not compete with those of the quantized one. */
@@ -450,26 +485,15 @@ static enum ht_status poll_stops(struct ht_trainer *t, const struct ht_train_hoo
     return status;
 }
 
-static size_t load_calibration(void *user, size_t index, ht_real *x)
-{
-    const struct ht_trainer *t = user;
-    const size_t batch = (size_t)t->e->train.batch, at = index * batch;
-    const size_t left = t->d->count[HT_TRAIN] - at, count = left < batch ? left : batch;
-    ht_dataset_features(t->d, t->order + at, count, NULL, 0, 0, x);
-    return count;
-}
-
 /* Before the first quantized step, on the batches of its epoch. */
 static enum ht_status calibrate(struct ht_trainer *t, struct ht_error *err)
 {
     const struct ht_experiment *e = t->e;
-    const int64_t all = batches_per_epoch(t), wanted = e->quant.calibration_batches;
-    const struct ht_calibration_data data = {(size_t)(wanted < all ? wanted : all),
-                                             (size_t)e->train.batch, load_calibration, t};
+    const struct ht_calibration_data data = first_batches(t, e->quant.calibration_batches);
     enum ht_status status = e->quant.equalize ? ht_model_equalize(t->model, err) : HT_OK;
     if (status == HT_OK && ht_model_fits_accumulators(t->model))
         status = ht_model_fit_accumulators(t->model, err);
-    if (status == HT_OK && wanted > 0)
+    if (status == HT_OK && data.batches > 0)
         status = ht_model_calibrate(t->model, &data, err);
     if (status == HT_OK && e->quant.bias_correction)
         status = ht_model_correct_biases(t->model, &data, err);
@@ -537,6 +561,8 @@ static enum ht_status take_as_it_is(struct ht_trainer *t, struct ht_error *err)
     ht_dataset_shuffle(t->d, t->e->seed, 0, t->order);
     if (form == HT_FORM_QUANTIZED)
         status = calibrate(t, err);
+    if (status == HT_OK)
+        status = reestimate(t, 0, err);
     if (status == HT_OK && t->d->count[HT_VALIDATION] > 0)
         ht_evaluate(&v, &t->evaluation[form], &t->objective, t->d, HT_VALIDATION);
     if (status == HT_OK)

@@ -112,4 +112,59 @@ def _():
     assert max(product_bits("ptq")) <= 14
 
 
+# --- batch normalization estimated anew ---
+
+def statistics(name, file="best"):
+    rows = run("inspect", "runs/%s/checkpoints/%s.h5" % (name, file), "-o", "json").json()
+    return {r["tensor"]: (r["min"], r["mean"], r["max"]) for r in rows if "running" in r["tensor"]}
+
+
+@test("quant.reestimate_batchnorm: other statistics, the same training, scores of what ships")
+def _():
+    quant = "{weights: {bits: 2}, activations: {bits: 2, range: learned, estimator: lsq}%s}"
+    write_experiment("moving", quant % "")
+    write_experiment("anew", quant % ", reestimate_batchnorm: 8")
+    write_experiment("all", quant % ", reestimate_batchnorm: 100000")
+    train("moving")
+    row = train("anew")
+    train("all")
+    a, b, c = metrics("moving"), metrics("anew"), metrics("all")
+    equal([m["train_loss"] for m in a], [m["train_loss"] for m in b])  # of batch statistics
+    assert [m["validation_loss"] for m in a] != [m["validation_loss"] for m in b]
+    assert [m["validation_loss"] for m in b] != [m["validation_loss"] for m in c]
+    assert len({str(statistics(n)) for n in ("moving", "anew", "all")}) == 3
+    e = run("eval", "runs/anew/model.h5", "--split", "validation", "-o", "json").json()[0]
+    equal(e["score"], row["validation_score"])
+    run("export", "runs/anew", "--out", "anew.h5")
+    equal(read("anew.h5"), read("runs/anew/model.h5"))
+
+
+@test("quant.reestimate_batchnorm leaves frozen statistics and float epochs alone; without training, too")
+def _():
+    write_experiment("frozen", "{weights: {bits: 2}, reestimate_batchnorm: 4, "
+                     "freeze_batchnorm_epochs: 2}")
+    train("frozen", "data.validation=0")  # the last epoch is the best
+    two = statistics("frozen", "last")
+    # The same first two epochs: the schedule is constant, so their network does not know the end.
+    same = ["train.schedule=constant", "data.validation=0"]
+    train("frozen", *same)
+    two = statistics("frozen", "last")
+    train("frozen", *same, "name=short", "train.epochs=2", "quant.freeze_batchnorm_epochs=0")
+    equal(statistics("short", "last"), two)
+    train("frozen", "name=float", "quant=null")
+    ptq = ["train.from=runs/float", "train.epochs=0", "quant.calibration_batches=4",
+           "quant.freeze_batchnorm_epochs=0"]
+    train("frozen", "name=ptq", *ptq)
+    assert statistics("ptq") != statistics("float")
+    train("frozen", "name=ptq", *ptq, "quant.reestimate_batchnorm=0")
+    equal(statistics("ptq"), statistics("float"))
+
+
+@test("statistics estimated anew: stop and resume, kernels and threads give the same bytes")
+def _():
+    write_experiment("bn", "{weights: {bits: 2}, start_epoch: 1, reestimate_batchnorm: 3}")
+    train("bn")
+    stop_and_resume("bn")
+
+
 main()

@@ -289,6 +289,7 @@ Test(quant, errors)
          "estimator a2q normalizes its weights: quant.dampening and quant.freeze_threshold are not "
          "for it"},
         {"{accumulator_bits: <>7}", "quant.accumulator_bits is 7, out of range: 8..31, or 32"},
+        {"{reestimate_batchnorm: <>5}", "quant.reestimate_batchnorm: no layer has batchnorm"},
         {"{weights: {softness: <>1}}", "quant.weights.softness is 1, out of range: > 0 and < 1"},
         {"{layers: {last: {weights: {estimator: <>pact}}}}",
          "estimator pact is for activations only: it clips at 0"},
