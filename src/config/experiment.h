@@ -23,7 +23,7 @@ struct ht_quantizer_config {
                                          mean no quantization at all */
     char grid[HT_NAME_LENGTH];        /* names of ht_grid_names */
     char range[HT_NAME_LENGTH];       /* names of ht_range_find */
-    char estimator[HT_NAME_LENGTH];   /* ste clipped_ste lsq lsq_plus pact dorefa ewgs dsq parq */
+    char estimator[HT_NAME_LENGTH];   /* names of ht_estimator_at */
     char granularity[HT_NAME_LENGTH]; /* tensor; weights also channel group */
     char rounding[HT_NAME_LENGTH];    /* nearest_even floor stochastic */
     char scale[HT_NAME_LENGTH];       /* real power_of_two */
@@ -89,6 +89,8 @@ struct ht_experiment {
         int start_epoch; /* float training before this epoch (0 = quantized from the start) */
         int hard_epochs; /* annealed estimators: the last n epochs round as what ships does */
         int freeze_batchnorm_epochs; /* the last n epochs use frozen BN statistics */
+        int reestimate_batchnorm;    /* training batches after each quantized epoch; 0: off */
+        int accumulator_bits;        /* 8..31 of sums of products; 32: no limit but int32 */
         int calibration_batches;     /* before the first quantized step; 0: none */
         bool equalize, adaround, bias_correction;
         int adaround_iterations; /* of each layer */

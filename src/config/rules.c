@@ -90,8 +90,11 @@ static bool is(const char *name, const char *value)
 /* The range that an estimator cannot do without, or NULL. */
 static const char *needed_range(const char *estimator)
 {
-    static const char *const needs[][2] = {
-        {"lsq", "learned"}, {"lsq_plus", "learned"}, {"pact", "learned"}, {"dorefa", "min_max"}};
+    static const char *const needs[][2] = {{"lsq", "learned"},
+                                           {"a2q", "learned"},
+                                           {"lsq_plus", "learned"},
+                                           {"pact", "learned"},
+                                           {"dorefa", "min_max"}};
     for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
         if (is(estimator, needs[i][0]))
             return needs[i][1];
@@ -159,6 +162,20 @@ static uint32_t settle_granularity(const struct rules *s, struct ht_quantizer_co
     return 1u << HT_ROW_GRANULARITY;
 }
 
+/* Narrow accumulators need weights that know of them: instead of lsq, where a2q can be. */
+static uint32_t settle_accumulators(const struct rules *s, struct ht_quantizer_config *q,
+                                    enum use use)
+{
+    const bool can = use == WEIGHTS && s->e->quant.accumulator_bits < 32 &&
+                     (is(q->grid, "narrow") || is(q->grid, "full")) && is(q->range, "learned") &&
+                     is(q->granularity, "channel");
+    const char *from = can ? "lsq" : "a2q", *to = can ? "a2q" : "lsq";
+    if (row_node(s, q, HT_ROW_ESTIMATOR) || !is(q->estimator, from))
+        return 0;
+    set_name(q->estimator, to);
+    return 1u << HT_ROW_ESTIMATOR;
+}
+
 /* Chooses what was not written so that it fits what was. Returns the rows that were chosen. */
 static uint32_t settle(const struct rules *s, struct ht_quantizer_config *q, enum use use,
                        const char *previous_grid)
@@ -193,6 +210,7 @@ static uint32_t settle(const struct rules *s, struct ht_quantizer_config *q, enu
             chosen |= 1u << HT_ROW_RANGE;
         }
     }
+    chosen |= settle_accumulators(s, q, use);
     return chosen;
 }
 
@@ -273,6 +291,27 @@ static bool is_annealed(const char *estimator)
     return false;
 }
 
+/* Why a2q cannot be here, or NULL. */
+static const char *a2q_misfit(const struct rules *s, const struct ht_quantizer_config *q,
+                              bool weights)
+{
+    if (!weights)
+        return "is for weights only";
+    if (s->e->quant.accumulator_bits == 32)
+        return "needs quant.accumulator_bits: the width that sums must fit";
+    if (!is(q->grid, "narrow") && !is(q->grid, "full"))
+        return "needs grid narrow or full";
+    if (!is(q->granularity, "channel"))
+        return "needs granularity channel: each neuron has its own accumulator";
+    if (!is(q->rounding, "nearest_even"))
+        return "has its own rounding, toward zero: leave rounding at nearest_even";
+    if (!is(q->scale, "real"))
+        return "needs scale real";
+    if (s->e->quant.dampening > 0 || s->e->quant.freeze_threshold > 0)
+        return "normalizes its weights: quant.dampening and quant.freeze_threshold are not for it";
+    return NULL;
+}
+
 /* What an estimator is not made for, beside its range. */
 static void check_estimator(const struct rules *s, const struct ht_quantizer_config *q,
                             enum use use)
@@ -303,6 +342,8 @@ static void check_estimator(const struct rules *s, const struct ht_quantizer_con
         why = "has a fixed scale: it needs scale real";
     else if (is(name, "dorefa") && is(q->granularity, "group"))
         why = "has a fixed scale: it needs granularity tensor or channel";
+    else if (is(name, "a2q"))
+        why = a2q_misfit(s, q, weights);
     if (why)
         ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_ESTIMATOR, HT_ROW_GRID),
                            "estimator %s %s", name, why);
@@ -564,6 +605,17 @@ static void check_bias_correction(const struct rules *s)
     }
 }
 
+static void check_reestimation(const struct rules *s)
+{
+    const struct ht_experiment *e = s->e;
+    bool normalizes = e->quant.reestimate_batchnorm == 0 || e->model.n_layers == 0;
+    for (size_t i = 0; i < e->model.n_layers; i++)
+        normalizes |= is(e->model.layers[i].kind, "batchnorm");
+    if (!normalizes)
+        ht_diagnostics_add(s->r->d, written_at(s, &e->quant.reestimate_batchnorm, e->quant.at),
+                           "quant.reestimate_batchnorm: no layer has batchnorm");
+}
+
 static void check_calibration(const struct rules *s)
 {
     const struct ht_experiment *e = s->e;
@@ -698,4 +750,5 @@ void ht_rules_apply(struct ht_reader *r, struct ht_experiment *e, enum ht_rules_
     check_relu(&s);
     check_annealing(&s);
     check_calibration(&s);
+    check_reestimation(&s);
 }

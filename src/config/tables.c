@@ -20,8 +20,8 @@ static const char *const grids[] = {"full", "narrow",         "affine", "binary"
                                     NULL};
 static const char *const ranges[] = {"min_max", "ema", "percentile", "kl",      "mse", "octav",
                                      "learned", "twn", "kmeans",     "dynamic", NULL};
-static const char *const estimators[] = {"ste",    "clipped_ste", "lsq", "lsq_plus", "pact",
-                                         "dorefa", "ewgs",        "dsq", "parq",     NULL};
+static const char *const estimators[] = {"ste",  "clipped_ste", "lsq", "lsq_plus", "pact", "dorefa",
+                                         "ewgs", "dsq",         "a2q", "parq",     NULL};
 static const char *const granularities[] = {"tensor", "channel", "group", NULL};
 static const char *const scales[] = {"real", "power_of_two", NULL};
 static const char *const roundings[] = {"nearest_even", "floor", "stochastic", NULL};
@@ -267,6 +267,23 @@ static const struct ht_field quant_fields[] = {
      .max = 100000,
      .fallback = "0",
      .help = "the last n epochs use frozen batch normalization statistics"},
+    {.name = "reestimate_batchnorm",
+     .type = HT_FIELD_INT,
+     QUANT(reestimate_batchnorm),
+     .max = 100000,
+     .fallback = "0",
+     .help =
+         "after each quantized epoch the statistics of batch normalization become the mean over "
+         "n training batches, as the quantized network has them; 0: moving averages as they are"},
+    {.name = "accumulator_bits",
+     .type = HT_FIELD_INT,
+     QUANT(accumulator_bits),
+     .min = 8,
+     .max = 31,
+     .also = {32},
+     .fallback = "32",
+     .help = "all sums of products, in any order, fit a signed accumulator of this many bits, by "
+             "weights of estimator a2q; 32: no limit but int32"},
     {.name = "calibration_batches",
      .type = HT_FIELD_INT,
      QUANT(calibration_batches),

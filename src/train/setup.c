@@ -191,9 +191,11 @@ enum ht_status ht_setup_model(struct ht_model **ret, const struct ht_experiment 
                               struct ht_error *err)
 {
     struct ht_block_spec *blocks = ht_calloc(HT_MAX_LAYERS, sizeof *blocks);
+    const int bits = e->quant.accumulator_bits;
     struct ht_model_spec spec = {.inputs = inputs,
                                  .blocks = blocks,
                                  .quantized = ht_experiment_quantized(e),
+                                 .accumulator_bits = bits < 32 ? bits : 0,
                                  .track_flips =
                                      e->quant.track_flips || e->quant.freeze_threshold > 0,
                                  .input = quantizer_spec(&e->quant.input),
@@ -206,6 +208,7 @@ enum ht_status ht_setup_model(struct ht_model **ret, const struct ht_experiment 
     for (size_t i = 0; status == HT_OK && spec.quantized && i < spec.n_blocks; i++) {
         blocks[i].weights = quantizer_spec(ht_experiment_weights(e, i));
         blocks[i].weights.once = e->quant.adaround; /* it chose levels of this scale */
+        blocks[i].weights.accumulator_bits = bits;
         blocks[i].activations = quantizer_spec(ht_experiment_activations(e, i));
     }
     if (status == HT_OK)

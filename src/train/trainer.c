@@ -227,6 +227,13 @@ static void set_annealing(const struct ht_trainer *t, struct ht_run *run)
     run->soft_share = fmin(run->soft_epochs / (last - first), 1);
 }
 
+static bool freezes_batchnorm(const struct ht_trainer *t, int64_t epoch)
+{
+    const struct ht_experiment *e = t->e;
+    return ht_experiment_quantized(e) &&
+           epoch >= e->train.epochs - e->quant.freeze_batchnorm_epochs;
+}
+
 static struct ht_run training_run(const struct ht_trainer *t)
 {
     const struct ht_experiment *e = t->e;
@@ -235,8 +242,7 @@ static struct ht_run training_run(const struct ht_trainer *t)
                          .step = (uint64_t)t->state.step,
                          .pool = t->pool,
                          .user = t->optimizer};
-    run.freeze_batchnorm = ht_experiment_quantized(e) &&
-                           t->state.epoch >= e->train.epochs - e->quant.freeze_batchnorm_epochs;
+    run.freeze_batchnorm = freezes_batchnorm(t, t->state.epoch);
     set_annealing(t, &run);
     if (e->train.clip_norm == 0) /* else all gradients come before the first change */
         run.gradient_ready = update_rows;
@@ -333,6 +339,15 @@ void ht_trainer_report(const struct ht_trainer *t, const struct ht_train_hooks *
     hooks->event(hooks->user, event);
 }
 
+/* Before a quantized network is scored; frozen statistics stay what training uses. */
+static enum ht_status reestimate(struct ht_trainer *t, int64_t epoch, struct ht_error *err)
+{
+    if (form_of_scores(t, epoch) != HT_FORM_QUANTIZED || t->e->quant.reestimate_batchnorm == 0 ||
+        (t->e->train.epochs > 0 && freezes_batchnorm(t, epoch)))
+        return HT_OK;
+    return ht_reestimate_batchnorm(t->model, t->e, t->d, t->order, err);
+}
+
 /* Of the network as it is, after the epoch that has just been counted. */
 static enum ht_status check_health(struct ht_trainer *t, enum ht_form form, double score,
                                    struct ht_error *err)
@@ -360,8 +375,8 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
     const double batches = (double)batches_per_epoch(t);
     const double last_step = (double)s->epoch + (batches - 1) / batches;
     struct ht_evaluation v = {0};
-    enum ht_status status = HT_OK;
-    if (validates)
+    enum ht_status status = reestimate(t, s->epoch, err);
+    if (status == HT_OK && validates)
         status = ht_evaluate(&v, &t->evaluation[scored], &t->objective, t->d, HT_VALIDATION, err);
     if (status == HT_OK && validates && !isfinite(v.loss))
         return diverged(t, "the validation loss", t->state.step, err);
@@ -396,7 +411,8 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
         s->best_score = v.score;
         s->best_loss = v.loss;
     }
-    status = check_health(t, scored, event->validation_score, err);
+    if (form_of_epoch(t, s->epoch - 1) == scored) /* not yet what ships while it is soft */
+        status = check_health(t, scored, event->validation_score, err);
     event->warnings = t->health.warnings;
     event->n_warnings = t->health.n_warnings;
     if (status == HT_OK)
@@ -505,6 +521,8 @@ static enum ht_status take_as_it_is(struct ht_trainer *t, const struct ht_train_
     ht_dataset_shuffle(t->d, t->e->seed, 0, t->order);
     if (form == HT_FORM_QUANTIZED)
         status = ht_trainer_calibrate(t, hooks, err);
+    if (status == HT_OK)
+        status = reestimate(t, 0, err);
     if (status == HT_OK && t->d->count[HT_VALIDATION] > 0)
         status = ht_evaluate(&v, &t->evaluation[form], &t->objective, t->d, HT_VALIDATION, err);
     if (status == HT_OK)

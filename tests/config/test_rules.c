@@ -362,6 +362,25 @@ Test(quant, errors)
          "quant.hard_epochs 20 leaves no epoch to an estimator that is annealed: train.epochs is "
          "20, quant.start_epoch 0"},
         {"{hard_epochs: <>0}", "quant.hard_epochs is 0, out of range: 1..100000"},
+        {"{accumulator_bits: 16, activations: {estimator: <>a2q, range: ema}}",
+         "estimator a2q needs range learned, not ema"},
+        {"{accumulator_bits: 16, activations: {range: learned, estimator: <>a2q}}",
+         "estimator a2q is for weights only"},
+        {"{weights: {estimator: <>a2q}}",
+         "estimator a2q needs quant.accumulator_bits: the width that sums must fit"},
+        {"{accumulator_bits: 16, weights: {estimator: <>a2q, grid: affine}}",
+         "estimator a2q needs grid narrow or full"},
+        {"{accumulator_bits: 16, weights: {estimator: <>a2q, granularity: tensor}}",
+         "estimator a2q needs granularity channel: each neuron has its own accumulator"},
+        {"{accumulator_bits: 16, weights: {estimator: <>a2q, rounding: floor}}",
+         "estimator a2q has its own rounding, toward zero: leave rounding at nearest_even"},
+        {"{accumulator_bits: 16, weights: {estimator: <>a2q, scale: power_of_two}}",
+         "estimator a2q needs scale real"},
+        {"{accumulator_bits: 16, weights: {estimator: <>a2q}, dampening: 0.1}",
+         "estimator a2q normalizes its weights: quant.dampening and quant.freeze_threshold are not "
+         "for it"},
+        {"{accumulator_bits: <>7}", "quant.accumulator_bits is 7, out of range: 8..31, or 32"},
+        {"{reestimate_batchnorm: <>5}", "quant.reestimate_batchnorm: no layer has batchnorm"},
         {"{weights: {softness: <>1}}", "quant.weights.softness is 1, out of range: > 0 and < 1"},
         {"{layers: {last: {weights: {estimator: <>pact}}}}",
          "estimator pact is for activations only: it clips at 0"},
@@ -401,6 +420,40 @@ Test(quant, errors)
     "codebook, granularity group, estimator dorefa or rounding floor"
 
 /* Post-training quantization, and what is done to a network before it. */
+/* Weights know of narrow accumulators wherever that is possible and nothing else was asked for. */
+Test(quant, accumulators_choose_the_estimator)
+{
+    static const struct {
+        const char *quant, *estimator;
+    } cases[] = {
+        {"{weights: {bits: 4}}", "lsq"},
+        {"{accumulator_bits: 16, weights: {bits: 4}}", "a2q"},
+        {"{accumulator_bits: 16, weights: {bits: 4, grid: full}}", "a2q"},
+        {"{accumulator_bits: 16, weights: {bits: 4, estimator: lsq}}", "lsq"},
+        {"{accumulator_bits: 16, weights: {bits: 4, granularity: tensor}}", "lsq"},
+        {"{accumulator_bits: 16, weights: {bits: 1}}", "lsq"},
+        {"{accumulator_bits: 16, weights: {bits: 4, range: ema}}", "clipped_ste"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512];
+        struct ht_experiment e;
+        struct ht_error err = {0};
+        snprintf(text, sizeof text, TANH_BASE "quant: %s\n", cases[i].quant);
+        struct ht_config *c = load(text, NULL, 0);
+        e = *ht_config_experiment(c);
+        cr_assert_str_eq(e.quant.weights.estimator, cases[i].estimator, "%s", cases[i].quant);
+        if (i == 1) { /* widths that it does not have, and back */
+            cr_assert_eq(ht_experiment_set(&e, "quant.weights.bits", "1", &err), HT_OK, "%s",
+                         err.msg);
+            cr_assert_str_eq(e.quant.weights.estimator, "lsq");
+            cr_assert_eq(ht_experiment_set(&e, "quant.weights.bits", "8", &err), HT_OK);
+            cr_assert_str_eq(e.quant.weights.estimator, "a2q");
+        }
+        ht_config_destroy(c);
+    }
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
 Test(quant, calibration)
 {
     static const struct {

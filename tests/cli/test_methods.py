@@ -1,0 +1,170 @@
+"""Methods that span a whole training: narrow accumulators, batch normalization estimated anew, widths
+that shrink, teachers. Each ships without a mismatch, and a stopped training ends with equal bytes."""
+from harness import *
+
+idx_images("pics", n=600, side=8, classes=4, test=100)
+LAYERS = ("[{dense: 32, name: one}, batchnorm, relu, {dense: 24, name: two}, batchnorm, relu, "
+          "{dense: 4, name: out}]")
+TABLES = "[{dense: 24, name: one}, tanh, {dropout: 0.1}, {dense: 16, name: two}, {dense: 4, name: out}]"
+PRODUCTS = ["model.h5", "checkpoints/last.h5", "checkpoints/best.h5", "metrics.jsonl", "config.yaml"]
+
+
+def write_experiment(name, quant, layers=LAYERS, train="{epochs: 4, batch: 20}", **more):
+    return experiment(name, "pics.yaml", layers, quant=quant, train=train,
+                      dataset="validation: 200", **more)
+
+
+def train(name, *more, code=0):
+    r = run("train", name + ".yaml", "-o", "json", *more, code=code)
+    if code:
+        return r
+    row = r.json()[0]
+    equal(row["mismatched_outputs"] or 0, 0, "outputs that differ")
+    return row
+
+
+def metrics(name):
+    return [json.loads(line) for line in read("runs", name, "metrics.jsonl").splitlines()]
+
+
+def stop_and_resume(name, *more):
+    """The run again, stopped wherever its time is up, and with other ways through the arithmetic."""
+    whole = {n: read("runs", name, n) for n in PRODUCTS}
+    args = ["train", name + ".yaml", "run.max_minutes=0.0001", "run.dir=parts", *more]
+    r, stops = run(*args, code=(0, 75)), 0
+    while r.code == 75:
+        stops += 1
+        assert stops < 500
+        r = run(*args, "--resume", code=(0, 75))
+    assert stops > 2, stops
+    for n in PRODUCTS[:-1]:
+        assert read("parts", name, n) == whole[n], "%s differs after %d stops" % (n, stops)
+    for isa, threads in (("c", 1), ("avx2", 1), (None, 3)):
+        run("train", name + ".yaml", "run.dir=ways", "run.threads=%d" % threads, *more,
+            env={"HALFTONE_ISA": isa} if isa else {})
+        for n in PRODUCTS[:-1]:
+            assert read("ways", name, n) == whole[n], "%s differs: %s, %d" % (n, isa, threads)
+
+
+# --- accumulators ---
+
+def product_bits(name):
+    rows = run("inspect", "runs/%s/model.h5" % name, "-o", "json").json()[1:]
+    for r in rows:
+        assert r["accumulator_min"] <= r["accumulator_max"], r
+        assert r["worst_accumulator"] >= max(abs(r["accumulator_min"]), abs(r["accumulator_max"]))
+        assert -2 ** (r["product_bits"] - 1) <= r["product_min"], r
+        assert r["product_max"] < 2 ** (r["product_bits"] - 1), r
+    return [r["product_bits"] for r in rows]
+
+
+@test("quant.accumulator_bits holds in every layer of the file, at every width")
+def _():
+    for bits in (10, 12, 14, 16):
+        for more in (["quant.weights.bits=2"], ["quant.weights.bits=8", "quant.weights.grid=narrow"],
+                     ["quant.activations.bits=4", "quant.input.bits=4"]):
+            write_experiment("narrow", "{accumulator_bits: %d, weights: {bits: 4, grid: full}}" % bits)
+            row = train("narrow", *more)
+            widths = product_bits("narrow")
+            assert max(widths) <= bits, (bits, more, widths)
+            equal(row["product_bits"], max(widths), more)
+            assert row["score"] > 0.5 or bits < 16, (bits, more, row["score"])
+            assert row["accumulator_bits"] >= 2
+    write_experiment("wide", "{weights: {bits: 4}}")
+    train("wide")
+    assert max(product_bits("wide")) > 14
+    # Signed inputs with zero points, tables, and both kinds of estimators in one network.
+    write_experiment("narrow", "{accumulator_bits: 14, weights: {bits: 4}, layers: {last: {weights: "
+                     "{bits: 2, estimator: lsq}, activations: {bits: 4}}, two: {activations: {bits: 4}}}}",
+                     TABLES)
+    train("narrow", "data.pixels=symmetric")
+    assert max(product_bits("narrow")) <= 14
+
+
+@test("accumulators that cannot be kept in are refused with the layer's name")
+def _():
+    write_experiment("narrow", "{accumulator_bits: 12, weights: {bits: 4, estimator: lsq}}")
+    for command in ("train", "check"):
+        contains(run(command, "narrow.yaml", code=2).err, "one: 64 inputs of 8 bits times weights of 4",
+                 "12 bits", "a2q")
+    write_experiment("narrow", "{accumulator_bits: 8, weights: {bits: 4}}")
+    contains(run("train", "narrow.yaml", code=2).err, "one: ", "a single product")
+
+
+@test("narrow accumulators: stop and resume, kernels and threads give the same bytes")
+def _():
+    write_experiment("a2q", "{accumulator_bits: 13, weights: {bits: 4}, start_epoch: 1, track_flips: "
+                     "true, calibration_batches: 2}")
+    train("a2q")
+    stop_and_resume("a2q")
+
+
+@test("compare and post-training quantization keep accumulators in, too")
+def _():
+    write_experiment("both", "{accumulator_bits: 14}")
+    rows = run("compare", "both.yaml", "--bits", "8,4,2", "-o", "json").json()
+    for r in rows:
+        equal(r["mismatched_outputs"], 0)
+        assert 0 < r["product_bits"] <= 14 and r["accumulator_bits"] > 0, r
+    train("both", "name=float", "quant=null")
+    train("both", "name=ptq", "train.from=runs/float", "train.epochs=0", "quant.calibration_batches=4",
+          "quant.bias_correction=true")
+    assert max(product_bits("ptq")) <= 14
+
+
+# --- batch normalization estimated anew ---
+
+def statistics(name, file="best"):
+    rows = run("inspect", "runs/%s/checkpoints/%s.h5" % (name, file), "-o", "json").json()
+    return {r["tensor"]: (r["min"], r["mean"], r["max"]) for r in rows if "running" in r["tensor"]}
+
+
+@test("quant.reestimate_batchnorm: other statistics, the same training, scores of what ships")
+def _():
+    quant = "{weights: {bits: 2}, activations: {bits: 2, range: learned, estimator: lsq}%s}"
+    write_experiment("moving", quant % "")
+    write_experiment("anew", quant % ", reestimate_batchnorm: 8")
+    write_experiment("all", quant % ", reestimate_batchnorm: 100000")
+    train("moving")
+    row = train("anew")
+    train("all")
+    a, b, c = metrics("moving"), metrics("anew"), metrics("all")
+    equal([m["train_loss"] for m in a], [m["train_loss"] for m in b])  # of batch statistics
+    assert [m["validation_loss"] for m in a] != [m["validation_loss"] for m in b]
+    assert [m["validation_loss"] for m in b] != [m["validation_loss"] for m in c]
+    assert len({str(statistics(n)) for n in ("moving", "anew", "all")}) == 3
+    e = run("eval", "runs/anew/model.h5", "--split", "validation", "-o", "json").json()[0]
+    equal(e["score"], row["validation_score"])
+    run("export", "runs/anew", "--out", "anew.h5")
+    equal(read("anew.h5"), read("runs/anew/model.h5"))
+
+
+@test("quant.reestimate_batchnorm leaves frozen statistics and float epochs alone; without training, too")
+def _():
+    write_experiment("frozen", "{weights: {bits: 2}, reestimate_batchnorm: 4, "
+                     "freeze_batchnorm_epochs: 2}")
+    train("frozen", "data.validation=0")  # the last epoch is the best
+    two = statistics("frozen", "last")
+    # The same first two epochs: the schedule is constant, so their network does not know the end.
+    same = ["train.schedule=constant", "data.validation=0"]
+    train("frozen", *same)
+    two = statistics("frozen", "last")
+    train("frozen", *same, "name=short", "train.epochs=2", "quant.freeze_batchnorm_epochs=0")
+    equal(statistics("short", "last"), two)
+    train("frozen", "name=float", "quant=null")
+    ptq = ["train.from=runs/float", "train.epochs=0", "quant.calibration_batches=4",
+           "quant.freeze_batchnorm_epochs=0"]
+    train("frozen", "name=ptq", *ptq)
+    assert statistics("ptq") != statistics("float")
+    train("frozen", "name=ptq", *ptq, "quant.reestimate_batchnorm=0")
+    equal(statistics("ptq"), statistics("float"))
+
+
+@test("statistics estimated anew: stop and resume, kernels and threads give the same bytes")
+def _():
+    write_experiment("bn", "{weights: {bits: 2}, start_epoch: 1, reestimate_batchnorm: 3}")
+    train("bn")
+    stop_and_resume("bn")
+
+
+main()
