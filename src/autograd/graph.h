@@ -23,7 +23,7 @@
 #include "tensor/params.h"
 #include "tensor/real.h"
 
-#define HT_MAX_INPUTS 6
+#define HT_MAX_INPUTS 7
 
 enum ht_mode {
     HT_MODE_EVAL,     /* what ships: BN statistics and ranges as stored, no dropout */

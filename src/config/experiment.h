@@ -23,15 +23,20 @@ struct ht_quantizer_config {
                                          mean no quantization at all */
     char grid[HT_NAME_LENGTH];        /* names of ht_grid_names */
     char range[HT_NAME_LENGTH];       /* names of ht_range_find */
-    char estimator[HT_NAME_LENGTH];   /* names of ht_estimator_at */
+    char estimator[HT_NAME_LENGTH];   /* names of ht_estimator_find */
     char granularity[HT_NAME_LENGTH]; /* tensor; weights also channel group */
     char rounding[HT_NAME_LENGTH];    /* nearest_even floor stochastic */
     char scale[HT_NAME_LENGTH];       /* real power_of_two */
     double momentum;                  /* ema: new = (1 - momentum) * old + momentum * batch */
     double percentile;                /* range percentile */
     double delta;                     /* ewgs */
+    int delta_epochs;                 /* ewgs: every n epochs delta is adapted; 0: never */
     double softness;                  /* dsq: its alpha */
+    bool learn_shape;                 /* dsq: alpha and the lower clip are learned, too */
+    double softness_decay;            /* dsq: weight decay of a learned alpha */
     double steepness;                 /* parq */
+    double strength;                  /* prox */
+    double temperature;               /* quantization_networks: T of the first epoch */
     double clip_start, clip_decay;    /* pact: the first alpha, and its weight decay */
     int group;                        /* granularity group: inputs that share a scale */
     struct ht_source_position at;     /* of the map, for errors found later */

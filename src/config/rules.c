@@ -90,11 +90,9 @@ static bool is(const char *name, const char *value)
 /* The range that an estimator cannot do without, or NULL. */
 static const char *needed_range(const char *estimator)
 {
-    static const char *const needs[][2] = {{"lsq", "learned"},
-                                           {"a2q", "learned"},
-                                           {"lsq_plus", "learned"},
-                                           {"pact", "learned"},
-                                           {"dorefa", "min_max"}};
+    static const char *const needs[][2] = {{"lsq", "learned"},      {"a2q", "learned"},
+                                           {"lsq_plus", "learned"}, {"pact", "learned"},
+                                           {"prox", "learned"},     {"dorefa", "min_max"}};
     for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
         if (is(estimator, needs[i][0]))
             return needs[i][1];
@@ -284,7 +282,7 @@ static void check_group(const struct rules *s, const struct ht_quantizer_config 
 /* Those that train softly first (src/quant/soft.h). */
 static bool is_annealed(const char *estimator)
 {
-    static const char *const annealed[] = {"parq"};
+    static const char *const annealed[] = {"parq", "prox", "quantization_networks"};
     for (size_t i = 0; i < sizeof annealed / sizeof *annealed; i++)
         if (is(estimator, annealed[i]))
             return true;
@@ -330,7 +328,9 @@ static void check_estimator(const struct rules *s, const struct ht_quantizer_con
         why = q->bits == 1 ? "has no transform at 1 bit: its formula is estimator ste with range "
                              "min_max"
                            : "needs weights on a symmetric grid";
-    else if (is(name, "parq") && !weights)
+    else if (is(name, "quantization_networks") && use == INPUT)
+        why = "is not for the input, which nothing in front of it could learn from";
+    else if ((is(name, "parq") || is(name, "prox")) && !weights)
         why = "is for weights only: it is a regularization of parameters";
     else if ((is(name, "dsq") || is_annealed(name)) && is(q->rounding, "floor"))
         why = "needs rounding to the nearest level, not floor";
@@ -344,6 +344,10 @@ static void check_estimator(const struct rules *s, const struct ht_quantizer_con
         why = "has a fixed scale: it needs granularity tensor or channel";
     else if (is(name, "a2q"))
         why = a2q_misfit(s, q, weights);
+    if (is(name, "ewgs") && q->delta_epochs > 0 && !weights)
+        ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_DELTA_EPOCHS, HT_ROW_ESTIMATOR),
+                           "delta_epochs is for weights only: activations are no parameters whose "
+                           "Hessian could be sampled");
     if (why)
         ht_diagnostics_add(s->r->d, row_place(s, q, HT_ROW_ESTIMATOR, HT_ROW_GRID),
                            "estimator %s %s", name, why);
@@ -487,6 +491,7 @@ static void inherit(const struct rules *s, struct ht_quantizer_config *q, uint32
         const struct ht_field *f = &ht_quantizer_table.fields[i];
         size_t size = f->type == HT_FIELD_CHOICE   ? HT_NAME_LENGTH
                       : f->type == HT_FIELD_DOUBLE ? sizeof(double)
+                      : f->type == HT_FIELD_BOOL   ? sizeof(bool)
                                                    : sizeof(int);
         if (!(*set >> i & 1))
             memcpy((char *)q + f->offset, (const char *)from + f->offset, size);

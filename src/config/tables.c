@@ -20,8 +20,10 @@ static const char *const grids[] = {"full", "narrow",         "affine", "binary"
                                     NULL};
 static const char *const ranges[] = {"min_max", "ema", "percentile", "kl",      "mse", "octav",
                                      "learned", "twn", "kmeans",     "dynamic", NULL};
-static const char *const estimators[] = {"ste",  "clipped_ste", "lsq", "lsq_plus", "pact", "dorefa",
-                                         "ewgs", "dsq",         "a2q", "parq",     NULL};
+static const char *const estimators[] = {"ste",  "clipped_ste", "lsq",  "lsq_plus",
+                                         "pact", "dorefa",      "ewgs", "dsq",
+                                         "a2q",  "parq",        "prox", "quantization_networks",
+                                         NULL};
 static const char *const granularities[] = {"tensor", "channel", "group", NULL};
 static const char *const scales[] = {"real", "power_of_two", NULL};
 static const char *const roundings[] = {"nearest_even", "floor", "stochastic", NULL};
@@ -142,8 +144,9 @@ static const struct ht_field quantizer_fields[] = {
                           .type = HT_FIELD_CHOICE,
                           QUANTIZER(estimator),
                           .choices = estimators,
-                          .help = "gradient of rounding; lsq, lsq_plus and pact need (and imply) "
-                                  "range learned, dorefa min_max"},
+                          .help =
+                              "gradient of rounding; lsq, lsq_plus, pact and prox need (and imply) "
+                              "range learned, dorefa min_max"},
     [HT_ROW_GRANULARITY] = {.name = "granularity",
                             .type = HT_FIELD_CHOICE,
                             QUANTIZER(granularity),
@@ -188,6 +191,14 @@ static const struct ht_field quantizer_fields[] = {
                       .fallback = "0.001",
                       .help = "estimator ewgs: how much the rounding error scales the gradient; 0: "
                               "clipped_ste"},
+    [HT_ROW_DELTA_EPOCHS] = {.name = "delta_epochs",
+                             .type = HT_FIELD_INT,
+                             QUANTIZER(delta_epochs),
+                             .max = 100000,
+                             .fallback = "0",
+                             .help =
+                                 "estimator ewgs, weights: after every n quantized epochs delta is "
+                                 "set anew from the trace of the loss's Hessian; 0: never"},
     [HT_ROW_SOFTNESS] = {.name = "softness",
                          .type = HT_FIELD_DOUBLE,
                          QUANTIZER(softness),
@@ -195,6 +206,20 @@ static const struct ht_field quantizer_fields[] = {
                          .flags = HT_FIELD_OPEN_MIN | HT_FIELD_OPEN_MAX,
                          .fallback = "0.2",
                          .help = "estimator dsq: its alpha; near 0 steps, near 1 a straight line"},
+    [HT_ROW_LEARN_SHAPE] = {.name = "learn_shape",
+                            .type = HT_FIELD_BOOL,
+                            QUANTIZER(learn_shape),
+                            .fallback = "false",
+                            .help =
+                                "estimator dsq: softness is where a learned one begins; with range "
+                                "learned and grid affine activations learn their lower clip, "
+                                "too. Training is slower"},
+    [HT_ROW_SOFTNESS_DECAY] = {.name = "softness_decay",
+                               .type = HT_FIELD_DOUBLE,
+                               QUANTIZER(softness_decay),
+                               .max = 100,
+                               .fallback = "0.0001",
+                               .help = "estimator dsq: weight decay (L2) of a learned softness"},
     [HT_ROW_STEEPNESS] = {.name = "steepness",
                           .type = HT_FIELD_DOUBLE,
                           QUANTIZER(steepness),
@@ -204,6 +229,23 @@ static const struct ht_field quantizer_fields[] = {
                           .help = "estimator parq: of the sigmoid along which it goes from a "
                                   "straight line to steps; larger: later and faster, around the "
                                   "middle"},
+    [HT_ROW_STRENGTH] = {.name = "strength",
+                         .type = HT_FIELD_DOUBLE,
+                         QUANTIZER(strength),
+                         .max = 1,
+                         .flags = HT_FIELD_OPEN_MIN,
+                         .fallback = "0.0001",
+                         .help =
+                             "estimator prox: how far a step of the optimizer is followed by one "
+                             "towards the level, as a share of the scale; rises from 0 to this"},
+    [HT_ROW_TEMPERATURE] = {.name = "temperature",
+                            .type = HT_FIELD_DOUBLE,
+                            QUANTIZER(temperature),
+                            .max = 1000,
+                            .flags = HT_FIELD_OPEN_MIN,
+                            .fallback = "2",
+                            .help = "estimator quantization_networks: T of its sigmoids in the "
+                                    "first epoch, by which it grows in each one"},
     [HT_ROW_CLIP_START] = {.name = "clip_start",
                            .type = HT_FIELD_DOUBLE,
                            QUANTIZER(clip_start),
@@ -259,7 +301,8 @@ static const struct ht_field quant_fields[] = {
      .min = 1,
      .max = 100000,
      .fallback = "1",
-     .help = "with an estimator that is annealed (parq): the last n epochs round as what ships "
+     .help = "with an estimator that is annealed (parq, prox, quantization_networks): the last n "
+             "epochs round as what ships "
              "does; before them training is soft"},
     {.name = "freeze_batchnorm_epochs",
      .type = HT_FIELD_INT,

@@ -9,6 +9,7 @@
 #include "quant/group.h"
 #include "quant/learned_bits.h"
 #include "quant/real_dense.h"
+#include "quant/soft.h"
 
 /* --- parameters --- */
 
@@ -474,4 +475,38 @@ bool ht_model_is_soft(const struct ht_model *m)
             return true;
     }
     return false;
+}
+
+struct after_step {
+    struct ht_quantizer *q;
+    ht_real *weights; /* [rows, cols] */
+    size_t rows, cols;
+    ht_real temperature;
+};
+
+static void after_step_of_channel(void *user, size_t channel)
+{
+    const struct after_step *j = user;
+    struct ht_row_part p = {0, 0, j->rows * j->cols};
+    size_t row = 0;
+    if (j->q->channels > 1) {
+        row = channel / j->q->groups;
+        p = ht_quantizer_part(j->q, row, channel % j->q->groups, j->cols);
+    }
+    j->q->estimator->soft->after_step(j->q, channel, j->temperature,
+                                      j->weights + row * j->cols + p.at, p.n);
+}
+
+void ht_model_after_step(struct ht_model *m, const struct ht_run *run)
+{
+    for (size_t i = 0; i < m->n_blocks; i++) {
+        struct ht_block *b = &m->blocks[i];
+        struct ht_quantizer *q = &b->weights;
+        if (!q->estimator || !q->estimator->soft || !q->estimator->soft->after_step)
+            continue;
+        struct after_step j = {q, m->params.value + m->params.spans[b->weight_span].offset, b->out,
+                               b->in, q->estimator->soft->temperature(q, run)};
+        ht_pool_run(run->pool, q->channels, after_step_of_channel, &j);
+        m->params.version++; /* what was made of the weights before is stale */
+    }
 }

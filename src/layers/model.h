@@ -107,6 +107,9 @@ struct ht_node *ht_model_build(struct ht_model *m, struct ht_graph *g, struct ht
  * quantized one. */
 bool ht_model_is_soft(const struct ht_model *m);
 
+/* After each optimizer step on the soft form: what some annealed quantizers do to their weights. */
+void ht_model_after_step(struct ht_model *m, const struct ht_run *run);
+
 /* The dense part of a block that takes no levels, and batch normalization: real output. x: of its
  * input kind. */
 struct ht_node *ht_real_block(struct ht_model *m, struct ht_graph *g, struct ht_block *b,

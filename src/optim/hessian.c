@@ -25,13 +25,19 @@ static int sign(const struct probe *p, size_t sample, size_t i, struct ht_rng_bl
     return block->v[i % 128 / 32] >> i % 32 & 1 ? 1 : -1;
 }
 
+static double unit(const struct probe *p, size_t i)
+{
+    return p->options->unit ? (double)p->options->unit[i] : 1;
+}
+
 /* Moves the span to value + direction * h * v and takes the gradient there. */
 static void gradient_at(const struct probe *p, size_t sample, double direction)
 {
     ht_real *value = p->params->value + p->span->offset;
     struct ht_rng_block block;
     for (size_t i = 0; i < p->span->n; i++)
-        value[i] = (ht_real)((double)p->value[i] + direction * p->h * sign(p, sample, i, &block));
+        value[i] = (ht_real)((double)p->value[i] +
+                             direction * p->h * unit(p, i) * sign(p, sample, i, &block));
     p->params->version++;
     p->options->gradient(p->options->user, sample);
 }
@@ -47,7 +53,7 @@ static double quadratic_form(const struct probe *p, size_t sample)
         p->forward[i] = (double)grad[i];
     gradient_at(p, sample, -1);
     for (size_t i = 0; i < p->span->n; i++)
-        sum += sign(p, sample, i, &block) * (p->forward[i] - (double)grad[i]);
+        sum += sign(p, sample, i, &block) * unit(p, i) * (p->forward[i] - (double)grad[i]);
     return sum / (2 * p->h);
 }
 
@@ -80,7 +86,7 @@ enum ht_status ht_hessian_trace(struct ht_trace *ret, struct ht_params *params, 
     ht_real *value = params->value + s->offset;
     struct probe p = {.params = params, .span = s, .options = options, .index = span};
     enum ht_status status = HT_OK;
-    const double size = root_mean_square(value, s->n);
+    const double size = options->unit ? 1 : root_mean_square(value, s->n);
     p.h = (options->step > 0 ? options->step : 0.01) * (size > 0 ? size : 1);
     p.value = ht_calloc(s->n, sizeof *p.value);
     p.forward = ht_calloc(s->n, sizeof *p.forward);

@@ -12,6 +12,8 @@ struct ht_trace_options {
     void *user;
     size_t samples; /* >= 1, each with its own random direction */
     double step;    /* of the differences, as a share of the span's root mean square; 0: 0.01 */
+    const ht_real *unit; /* NULL, or [span's n] in which each value is counted: then H is that of
+                            values / unit, and `step` a share of the units */
     uint64_t seed;
 };
 

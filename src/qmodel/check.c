@@ -178,7 +178,7 @@ static enum ht_status check_groups(const struct ht_qlayer *l, struct ht_error *e
         return BAD("groups and their scales come together or not at all");
     if (w->group > HT_QMODEL_MAX_WIDTH)
         return BAD("groups of %zu inputs", w->group);
-    if (w->group && most < 1)
+    if (w->group && (most < 1 || ht_grid_is_float16(&w->grid)))
         return BAD("grid %s has no groups", w->grid.name);
     for (size_t i = 0; i < l->out * groups; i++)
         if (w->group_scale[i] < 1 || w->group_scale[i] > most)

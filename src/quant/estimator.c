@@ -238,7 +238,7 @@ static inline ht_real dsq_pass(ht_real u, ht_real q, ht_real dy, const struct ht
 
 static inline ht_real dsq_term(ht_real u, ht_real q, ht_real dy, const struct ht_estimate *e)
 {
-    return dy * q - dsq_pass(u, q, dy, e) * u;
+    return dy * (q + e->shift) - dsq_pass(u, q, dy, e) * (u + e->shift);
 }
 
 LOOPS(dsq)
@@ -254,6 +254,40 @@ double ht_estimator_dsq_k(double alpha)
     return log(2 / alpha - 1);
 }
 
+double ht_estimator_dsq_k_slope(double alpha)
+{
+    return -2 / (alpha * (2 - alpha));
+}
+
+/* The lower clip as an offset: the upper one moves with it, and so do the steps between. */
+static inline ht_real dsq_offset_term(ht_real u, ht_real dy, const struct ht_estimate *e)
+{
+    return dy - dsq_pass(u, 0, dy, e);
+}
+
+HT_VECTORIZED static ht_real dsq_offset(const ht_real *u, const ht_real *dy, size_t n,
+                                        const struct ht_estimate *of)
+{
+    const struct ht_estimate e = *of;
+    ROW_SUM(dsq_offset_term(u[i], dy[i], &e));
+}
+
+/* d/dk of tanh(k v) / (2 tanh(k / 2)); 0 at the levels, and so where it clips. */
+static inline ht_real dsq_shape_term(ht_real u, ht_real dy, const struct ht_estimate *e)
+{
+    const ht_real k = e->parameter, v = dsq_place(u, e), t = ht_vector_tanh(k * v);
+    const ht_real end = ht_vector_tanh(k / 2);
+    const ht_real slope = v * (1 - t * t) - t * (1 - end * end) / (2 * end);
+    return dy * e->scale * e->step * slope / (2 * end);
+}
+
+HT_VECTORIZED static ht_real dsq_shape(const ht_real *u, const ht_real *dy, size_t n,
+                                       const struct ht_estimate *of)
+{
+    const struct ht_estimate e = *of;
+    ROW_SUM(dsq_shape_term(u[i], dy[i], &e));
+}
+
 static const struct ht_estimator dorefa_activations = {.name = "dorefa",
                                                        .input = clipped_input,
                                                        .scale = clipped_scale,
@@ -261,6 +295,16 @@ static const struct ht_estimator dorefa_activations = {.name = "dorefa",
                                                        .scale_gradient = sum_alone,
                                                        .surrogate = clamped,
                                                        .settle = ht_estimator_settle_dorefa};
+
+static const struct ht_estimator dsq_that_learns = {.name = "dsq",
+                                                    .input = dsq_input,
+                                                    .scale = dsq_scale,
+                                                    .both = dsq_both,
+                                                    .scale_gradient = sum_alone,
+                                                    .surrogate = dsq_surrogate,
+                                                    .offset = dsq_offset,
+                                                    .shape = dsq_shape,
+                                                    .settle = ht_estimator_settle_dsq};
 
 static const struct ht_estimator estimators[] = {
     {.name = "ste",
@@ -318,7 +362,8 @@ static const struct ht_estimator estimators[] = {
      .scale = dsq_scale,
      .both = dsq_both,
      .scale_gradient = sum_alone,
-     .surrogate = dsq_surrogate},
+     .surrogate = dsq_surrogate,
+     .learns_shape = &dsq_that_learns},
     {.name = "a2q",
      .input = clipped_input,
      .scale = clipped_scale,
@@ -336,6 +381,20 @@ static const struct ht_estimator estimators[] = {
      .scale_gradient = lsq_gradient,
      .surrogate = clamped,
      .soft = &ht_soft_parq},
+    {.name = "prox",
+     .input = clipped_input,
+     .scale = clipped_scale,
+     .both = clipped_both,
+     .scale_gradient = lsq_gradient,
+     .surrogate = clamped,
+     .soft = &ht_soft_prox},
+    {.name = "quantization_networks",
+     .input = clipped_input,
+     .scale = clipped_scale,
+     .both = clipped_both,
+     .scale_gradient = lsq_gradient,
+     .surrogate = clamped,
+     .soft = &ht_soft_sigmoids},
 };
 
 const struct ht_estimator *ht_estimator_at(size_t index)

@@ -50,11 +50,14 @@ struct ht_estimator {
     /* The sum over n of dy * dy/doffset: activations on a grid with zero point then have a learned
      * offset, and the zero point follows it (ht_quantizer_refresh). */
     ht_real (*offset)(const ht_real *u, const ht_real *dy, size_t n, const struct ht_estimate *e);
+    /* The sum over n of dy * dy/dparameter, of a parameter that is learned (struct ht_estimate). */
+    ht_real (*shape)(const ht_real *u, const ht_real *dy, size_t n, const struct ht_estimate *e);
     /* Quantized is to[n], not x[n]. to may be x. */
     void (*transform)(const ht_real *x, size_t n, const struct ht_estimate *e, ht_real *to);
     /* After the range has observed x[n] of a channel: sets scale and zero point in its own way. */
     void (*settle)(struct ht_quantizer *q, size_t channel, const ht_real *x, size_t n);
     const struct ht_estimator *for_activations; /* NULL: itself */
+    const struct ht_estimator *learns_shape;    /* itself with a learned parameter, or NULL */
 
     /* --- of whole rows of weights --- */
 
@@ -72,13 +75,15 @@ struct ht_estimator {
 const struct ht_estimator *ht_estimator_find(const char *name, bool of_weights);
 const struct ht_estimator *ht_estimator_at(size_t index); /* NULL after the last */
 
-/* Of dsq: k of its alpha (Gong et al. 2019). */
+/* Of dsq: k of its alpha (Gong et al. 2019), and dk/dalpha. */
 double ht_estimator_dsq_k(double alpha);
+double ht_estimator_dsq_k_slope(double alpha);
 
 /* How some begin (estimator_start.c). */
 void ht_estimator_settle_lsq_plus(struct ht_quantizer *q, size_t channel, const ht_real *x,
                                   size_t n);
 void ht_estimator_settle_pact(struct ht_quantizer *q, size_t channel, const ht_real *x, size_t n);
+void ht_estimator_settle_dsq(struct ht_quantizer *q, size_t channel, const ht_real *x, size_t n);
 void ht_estimator_settle_dorefa(struct ht_quantizer *q, size_t channel, const ht_real *x, size_t n);
 
 #endif

@@ -86,6 +86,13 @@ void ht_estimator_settle_lsq_plus(struct ht_quantizer *q, size_t c, const ht_rea
         start_activations(q, c, x, n);
 }
 
+/* The lower clip is where the range has its zero point. */
+void ht_estimator_settle_dsq(struct ht_quantizer *q, size_t c, const ht_real *x, size_t n)
+{
+    if (q->ready[0] == 0 && q->offset)
+        q->offset[c] = q->scale[c] * ((ht_real)q->grid.lo - q->zero_point[c]);
+}
+
 /* --- PACT, DoReFa --- */
 
 /* scale = alpha / hi from a given alpha; all below 0 is 0. */

@@ -24,7 +24,7 @@ struct ht_node *ht_fake_quant(struct ht_graph *g, struct ht_node *x, struct ht_q
                               const struct ht_params *params)
 {
     struct attr attr = {q, 0};
-    struct ht_node *in[3] = {x, NULL, NULL};
+    struct ht_node *in[4] = {x, NULL, NULL, NULL};
     int n_in = 1;
     if (q->range->learned)
         in[n_in++] = ht_graph_param(g, params, q->scale_span);
@@ -34,13 +34,15 @@ struct ht_node *ht_fake_quant(struct ht_graph *g, struct ht_node *x, struct ht_q
         in[n_in++] = ht_graph_param(g, params, q->offset_span);
     if (q->norm_span >= 0)
         in[n_in++] = ht_graph_param(g, params, q->norm_span);
+    if (q->estimator->shape)
+        in[n_in++] = ht_graph_param(g, params, q->softness_span);
     return ht_graph_add(g, &ht_op_fake_quant, &attr, n_in, in);
 }
 
 bool ht_fake_quant_fits_kernels(const struct ht_node *w)
 {
-    return w && w->op == &ht_op_fake_quant && !quantizer_of(w)->grid.has_zero_point &&
-           quantizer_of(w)->grid.lo >= -127;
+    const struct ht_quantizer *q = w && w->op == &ht_op_fake_quant ? quantizer_of(w) : NULL;
+    return q && !q->grid.has_zero_point && q->grid.lo >= -127 && !q->estimator->shape;
 }
 
 static enum ht_status infer(struct ht_node *n, struct ht_error *err)
@@ -394,9 +396,13 @@ static void backward_centroids(struct ht_node *n)
     }
 }
 
-/* Adds to the sums for scale and offset. */
-static void backward_part(struct ht_node *n, const struct ht_row_part *p, size_t at, ht_real *sum,
-                          ht_real *offset_sum)
+/* Of the gradients of learned parameters. */
+struct sums {
+    ht_real scale, offset, shape;
+};
+
+static void backward_part(struct ht_node *n, const struct ht_row_part *p, size_t at,
+                          struct sums *sums)
 {
     const struct ht_quantizer *q = quantizer_of(n);
     const struct ht_node *x = n->in[0];
@@ -405,9 +411,11 @@ static void backward_part(struct ht_node *n, const struct ht_row_part *p, size_t
     const ht_real *rounded = rounded_part(n, p, at, u + n->cols);
     row_units(q, &e, x->value + at, p->n, u);
     if (q->range->learned)
-        *sum += q->estimator->scale(u, rounded, n->grad + at, p->n, &e);
+        sums->scale += q->estimator->scale(u, rounded, n->grad + at, p->n, &e);
     if (q->offset)
-        *offset_sum += q->estimator->offset(u, n->grad + at, p->n, &e);
+        sums->offset += q->estimator->offset(u, n->grad + at, p->n, &e);
+    if (q->softness)
+        sums->shape += q->estimator->shape(u, n->grad + at, p->n, &e);
     if (!x->needs_grad)
         return;
     if (n->first_grad[0]) {
@@ -422,22 +430,24 @@ static void backward_part(struct ht_node *n, const struct ht_row_part *p, size_t
 static void backward(struct ht_node *n, const struct ht_run *run)
 {
     const struct ht_quantizer *q = quantizer_of(n);
-    ht_real sum = 0, offset_sum = 0;
+    struct sums sums = {0, 0, 0};
     if (q->grid.learned)
         backward_centroids(n);
     for (size_t row = 0; row < n->rows; row++)
         for (size_t g = 0; g < q->groups; g++) {
             const struct ht_row_part p = ht_quantizer_part(q, row, g, n->cols);
             const bool last = q->channels > 1 || row + 1 == n->rows; /* of this scale */
-            backward_part(n, &p, row * n->cols + p.at, &sum, &offset_sum);
+            backward_part(n, &p, row * n->cols + p.at, &sums);
             if (!q->range->learned || !last)
                 continue;
             ht_grad_put(n, 1, p.channel,
-                        ht_quantizer_scale_gradient(q, p.channel, sum, n->rows, n->cols));
-            sum = 0;
+                        ht_quantizer_scale_gradient(q, p.channel, sums.scale, n->rows, n->cols));
+            sums.scale = 0;
         }
     if (q->offset)
-        ht_grad_put(n, 2, 0, ht_quantizer_offset_gradient(q, offset_sum, n->cols));
+        ht_grad_put(n, 2, 0, ht_quantizer_offset_gradient(q, sums.offset, n->cols));
+    if (q->softness)
+        ht_grad_put(n, n->n_in - 1, 0, ht_quantizer_softness_gradient(q, sums.shape));
 }
 
 /* A part of a row of weights that are bytes, in place; returns the sum for its scale. */

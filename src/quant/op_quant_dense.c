@@ -17,6 +17,8 @@ struct ht_node *ht_quant_dense(struct ht_graph *g, const struct ht_quant_dense *
         in[n_in++] = ht_graph_param(g, params, spec->out->scale_span);
     if (spec->out && ht_quantizer_has_offset(spec->out))
         in[n_in++] = ht_graph_param(g, params, spec->out->offset_span);
+    if (spec->out && spec->out->estimator->shape)
+        in[n_in++] = ht_graph_param(g, params, spec->out->softness_span);
     return ht_graph_add(g, &ht_op_quant_dense, spec, n_in, in);
 }
 
@@ -72,7 +74,7 @@ static enum ht_status infer(struct ht_node *n, struct ht_error *err)
     const size_t all = n->rows * n->cols;
     n->saved_size = 2 * all + n->cols;
     n->scratch_size = ht_qd_packed_elements(n) + 2 * all + 4 * n->cols + 3 * n->rows;
-    n->scratch_back_size = 2 * all + 2 * n->cols + 2 * n->rows + float_copies(n);
+    n->scratch_back_size = 2 * all + 2 * n->cols + 3 * n->rows + float_copies(n);
     n->residual_size = n->cols + all;
     return HT_OK;
 }

@@ -13,6 +13,7 @@ struct work {
     ht_real *sum, *dot; /* [out] over the batch, of dv and of dv * normalized */
     ht_real *row_sums;  /* [B] of the output scale's gradient */
     ht_real *row_offsets; /* [B] of the output offset's gradient */
+    ht_real *row_shapes;  /* [B] of the output softness's gradient */
     ht_real *x;           /* [B, in]: levels - zero_point as floats */
     ht_real *w;           /* on kernels: for each part of the inputs a block of weights as floats */
     ht_real *scale_sums; /* [out, ht_fake_quant_sums] of the weight scales' gradients, on kernels */
@@ -27,11 +28,12 @@ static struct work workspace(struct ht_node *n, const struct ht_run *run)
     k.dot = k.sum + n->cols;
     k.row_sums = k.dot + n->cols;
     k.row_offsets = k.row_sums + n->rows;
+    k.row_shapes = k.row_offsets + n->rows;
     if (!ht_qd_on_kernels(n)) {
         k.x = x->value;
         return k;
     }
-    k.scale_sums = k.row_offsets + n->rows;
+    k.scale_sums = k.row_shapes + n->rows;
     k.x = k.scale_sums + w->rows * ht_fake_quant_sums(w);
     k.w = k.x + x->rows * x->cols;
     return k;
@@ -100,9 +102,19 @@ static void output_rows(void *user, size_t part)
             k->row_sums[b] = q->estimator->scale(units, rounded, dy, n->cols, &e);
         if (q->offset)
             k->row_offsets[b] = q->estimator->offset(units, dy, n->cols, &e);
+        if (q->softness)
+            k->row_shapes[b] = q->estimator->shape(units, dy, n->cols, &e);
         q->estimator->input(units, rounded, dy, n->cols, &e, dv);
         pass_inside(units, n->cols, lo, hi, dv);
     }
+}
+
+static ht_real total(const ht_real *x, size_t n)
+{
+    ht_real sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += x[i];
+    return sum;
 }
 
 static void backward_output(const struct work *k)
@@ -110,23 +122,22 @@ static void backward_output(const struct work *k)
     struct ht_node *n = k->n;
     const struct ht_quantizer *q = ht_qd_spec(n)->out;
     const int scale_input = ht_qd_scale_input(ht_qd_spec(n));
-    ht_real sum = 0, offset_sum = 0;
     if (!q) {
         for (size_t i = 0; i < n->rows * n->cols; i++)
             k->dv[i] = n->grad[i];
         return;
     }
     for_rows(k, output_rows);
+    if (q->softness)
+        ht_grad_put(n, n->n_in - 1, 0,
+                    ht_quantizer_softness_gradient(q, total(k->row_shapes, n->rows)));
     if (!q->range->learned)
         return;
-    for (size_t b = 0; b < n->rows; b++)
-        sum += k->row_sums[b];
-    ht_grad_put(n, scale_input, 0, ht_quantizer_scale_gradient(q, 0, sum, n->rows, n->cols));
-    if (!q->offset)
-        return;
-    for (size_t b = 0; b < n->rows; b++)
-        offset_sum += k->row_offsets[b];
-    ht_grad_put(n, scale_input + 1, 0, ht_quantizer_offset_gradient(q, offset_sum, n->cols));
+    ht_grad_put(n, scale_input, 0,
+                ht_quantizer_scale_gradient(q, 0, total(k->row_sums, n->rows), n->rows, n->cols));
+    if (q->offset)
+        ht_grad_put(n, scale_input + 1, 0,
+                    ht_quantizer_offset_gradient(q, total(k->row_offsets, n->rows), n->cols));
 }
 
 /* --- through bias or batchnorm --- */

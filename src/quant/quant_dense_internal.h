@@ -7,7 +7,7 @@
 #include "quant/quant_dense.h"
 
 /* in[]: x, w, then bias, or gamma and beta, then the learned scale of the output,
- * then its learned offset. */
+ * then its learned offset, then its learned softness. */
 enum { HT_QD_X, HT_QD_W, HT_QD_FIRST_AFFINE };
 
 /* Divided the same way for any number of threads: rows of the batch, and columns (outputs). */

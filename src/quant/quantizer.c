@@ -10,6 +10,10 @@
 #include "quant/group.h"
 #include "quant/tables.h"
 
+/* Of dsq's alpha, learned. */
+#define MIN_SOFTNESS ((ht_real)0.001)
+#define MAX_SOFTNESS ((ht_real)0.999)
+
 /* Tables are for weights, and two of them find their scale in a way of their own. */
 static enum ht_status check_table(const struct ht_quantizer *q,
                                   const struct ht_quantizer_spec *spec, bool of_weights,
@@ -30,12 +34,17 @@ static enum ht_status check_table(const struct ht_quantizer *q,
 static ht_real estimator_parameter(const struct ht_quantizer *q,
                                    const struct ht_quantizer_spec *spec)
 {
-    if (strcmp(spec->estimator, "ewgs") == 0)
-        return (ht_real)(spec->delta / (q->grid.hi - q->grid.lo));
-    if (strcmp(spec->estimator, "dsq") == 0)
-        return (ht_real)ht_estimator_dsq_k(spec->softness);
-    if (strcmp(spec->estimator, "parq") == 0)
-        return (ht_real)spec->steepness;
+    const struct {
+        const char *estimator;
+        double parameter;
+    } own[] = {{"ewgs", spec->delta / (q->grid.hi - q->grid.lo)},
+               {"dsq", ht_estimator_dsq_k(spec->softness)},
+               {"parq", spec->steepness},
+               {"prox", spec->strength},
+               {"quantization_networks", spec->temperature}};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(own[i].estimator, spec->estimator) == 0)
+            return (ht_real)own[i].parameter;
     return 0;
 }
 
@@ -79,6 +88,8 @@ enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantiz
         return status;
     q->range = ht_range_find(spec->range);
     q->estimator = ht_estimator_find(spec->estimator, of_weights);
+    if (spec->learn_shape && q->estimator && q->estimator->learns_shape)
+        q->estimator = q->estimator->learns_shape;
     if (!q->range)
         return ht_fail(err, HT_ERR_CONFIG, "unknown range '%s'", spec->range);
     if (!q->estimator)
@@ -109,6 +120,11 @@ enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantiz
     q->percentile = spec->percentile != 0 ? spec->percentile : 99.99;
     q->clip_start = (ht_real)spec->clip_start;
     q->clip_decay = (ht_real)spec->clip_decay;
+    if (of_weights && strcmp(spec->estimator, "ewgs") == 0)
+        q->delta_epochs = spec->delta_epochs;
+    q->first_delta = (ht_real)spec->delta;
+    q->softness_decay = (ht_real)spec->softness_decay;
+    q->first_softness = (ht_real)spec->softness;
     q->parameter = estimator_parameter(q, spec);
     q->accumulator_bits = spec->accumulator_bits;
     q->penalty = (ht_real)NORM_PENALTY;
@@ -154,6 +170,10 @@ void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_
                                q->grid.learned ? (size_t)1 << q->grid.bits : 0, 0, 0, 0);
     q->offset_span = declare(params, prefix, "offset", ht_quantizer_has_offset(q) ? 1 : 0, 0, 0, 0);
     q->norm_span = declare(params, prefix, "norm", q->estimator->finish ? q->channels : 0, 0, 0, 0);
+    q->delta_span =
+        declare(state, prefix, "delta", q->delta_epochs > 0 ? 1 : 0, 0, q->first_delta, 0);
+    q->softness_span = declare(params, prefix, "softness", q->estimator->shape ? 1 : 0, 0,
+                               q->first_softness, MIN_SOFTNESS);
     q->seen_span = declare(state, prefix, "seen", q->range->learned ? q->channels : 0, 0, 0, 0);
 }
 
@@ -176,6 +196,8 @@ void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
     q->threshold = span_value(state, q->threshold_span);
     q->centroid = span_value(params, q->centroid_span);
     q->offset = span_value(params, q->offset_span);
+    q->softness = span_value(params, q->softness_span);
+    q->delta = span_value(state, q->delta_span);
     q->histogram = span_value(state, q->histogram_span);
     q->seen = span_value(state, q->seen_span);
     q->norm = span_value(params, q->norm_span);
@@ -206,6 +228,12 @@ static void refresh_offset(struct ht_quantizer *q)
     q->offset_residual = q->zero_point[0] - z;
 }
 
+/* A step may lead past 1, where the soft step is a straight line. */
+static double softness_of(const struct ht_quantizer *q)
+{
+    return q->softness[0] < MAX_SOFTNESS ? (double)q->softness[0] : (double)MAX_SOFTNESS;
+}
+
 struct ht_estimate ht_quantizer_estimate(const struct ht_quantizer *q, size_t channel)
 {
     const ht_real zero_point = q->zero_point[channel];
@@ -218,6 +246,10 @@ struct ht_estimate ht_quantizer_estimate(const struct ht_quantizer *q, size_t ch
         e.shift = -q->offset[0] / q->effective[0];
     if (q->estimator->transform)
         e.parameter = q->max[channel];
+    if (q->delta)
+        e.parameter = q->delta[0] / (ht_real)(q->grid.hi - q->grid.lo);
+    if (q->softness)
+        e.parameter = (ht_real)ht_estimator_dsq_k(softness_of(q));
     return e;
 }
 
@@ -493,6 +525,13 @@ ht_real ht_quantizer_offset_gradient(const struct ht_quantizer *q, ht_real sum, 
     if (q->scale_gradient_factor != 0)
         return sum * q->scale_gradient_factor;
     return q->estimator->scale_gradient(q, 0, sum, elements);
+}
+
+/* Of the loss, and of softness_decay / 2 * alpha^2. */
+ht_real ht_quantizer_softness_gradient(const struct ht_quantizer *q, ht_real sum)
+{
+    const ht_real slope = (ht_real)ht_estimator_dsq_k_slope(softness_of(q));
+    return sum * slope + q->softness_decay * q->softness[0];
 }
 
 /* Twice the distance to the level where it is not clipped: clip() has no slope elsewhere. */

@@ -31,8 +31,13 @@ struct ht_quantizer_spec {
     double percentile;             /* range percentile; 0: 99.99 */
     bool power_of_two;             /* scales: see struct ht_quantizer */
     double delta;                  /* ewgs */
+    int delta_epochs;              /* ewgs, weights: delta is adapted this often; 0: never */
     double softness;               /* dsq: its alpha */
+    bool learn_shape;              /* dsq: alpha and the lower clip, too */
+    double softness_decay;         /* dsq: weight decay of a learned alpha */
     double steepness;              /* parq */
+    double strength;               /* prox */
+    double temperature;            /* quantization_networks */
     double clip_start, clip_decay; /* pact: the first alpha, and its weight decay */
     int accumulator_bits;          /* a2q: 8..31 */
     bool once;                     /* weights: see struct ht_quantizer */
@@ -71,8 +76,8 @@ struct ht_quantizer {
     int scale_span, zero_point_span, min_span, max_span, ready_span;
     int effective_span, threshold_span, centroid_span; /* -1: none */
     int histogram_span, unit_span, group_scale_span;   /* -1: none */
-    int offset_span;                                   /* parameter; -1: none */
-    int seen_span;                                     /* -1: none */
+    int offset_span, softness_span;                    /* parameters; -1: none */
+    int seen_span, delta_span;                         /* -1: none */
     int norm_span;                                     /* parameter; -1: none */
     ht_real *scale, *zero_point; /* [channels] as found or learned; zero_point is whole */
     ht_real *min, *max;          /* [channels] seen so far */
@@ -95,6 +100,11 @@ struct ht_quantizer {
     struct ht_learned_bits *learned_bits; /* in its place in soft forms, or NULL */
     ht_real *norm;                        /* [channels] a2q: log2 of the learned norm, or NULL */
     ht_real *offset;                      /* [1] learned real value of the lowest level, or NULL */
+    ht_real *softness;                    /* [1] learned alpha of dsq, or NULL */
+    ht_real softness_decay, first_softness;
+    ht_real *delta; /* [1] of ewgs, where it is adapted from outside; else NULL */
+    int delta_epochs;
+    ht_real first_delta;
     ht_real offset_residual; /* zero point - that of the offset unrounded: gradient checks */
 };
 
@@ -195,6 +205,9 @@ ht_real ht_quantizer_scale_gradient(const struct ht_quantizer *q, size_t channel
 /* The offset's gradient from the sum of dy * dy/doffset over a tensor with `elements` features. */
 ht_real ht_quantizer_offset_gradient(const struct ht_quantizer *q, ht_real sum, size_t elements);
 
+/* The gradient of a learned alpha from the sum of dy * dy/dparameter. */
+ht_real ht_quantizer_softness_gradient(const struct ht_quantizer *q, ht_real sum);
+
 /* Adds to grad[n] that of dampening * ||scale * q - clip(x)||^2, which draws weights to the middle
  * of their bins (Nagel et al. 2022, arXiv 2203.11086, eq. 6 and 7). q: `value`, or `bytes`. */
 void ht_quantizer_dampen(const struct ht_quantizer *q, size_t channel, const ht_real *x,
@@ -208,7 +221,8 @@ void ht_quantizer_dampen(const struct ht_quantizer *q, size_t channel, const ht_
 struct ht_node *ht_fake_quant(struct ht_graph *g, struct ht_node *x, struct ht_quantizer *q,
                               const struct ht_params *params);
 
-/* Can this fake_quant of weights be bytes for the integer kernels? Not with zero points. */
+/* Can this fake_quant of weights be bytes for the integer kernels? Not with zero points, nor when
+ * its estimator learns its shape. */
 bool ht_fake_quant_fits_kernels(const struct ht_node *w);
 
 /* Backward of weights that are bytes, in place and by rows, so that their gradients are still in

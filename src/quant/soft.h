@@ -20,8 +20,12 @@ struct ht_soft {
     void (*function)(const ht_real *u, size_t n, const struct ht_estimate *e, ht_real temperature,
                      ht_real *value, ht_real *slope);
     bool straight_through; /* slope is that of clamp(u) */
+    /* NULL, or what happens to x[n] of a channel of weights, and to its scale, after each optimizer
+     * step. */
+    void (*after_step)(struct ht_quantizer *q, size_t channel, ht_real temperature, ht_real *x,
+                       size_t n);
 };
 
-extern const struct ht_soft ht_soft_parq;
+extern const struct ht_soft ht_soft_parq, ht_soft_prox, ht_soft_sigmoids;
 
 #endif

@@ -134,8 +134,13 @@ static struct ht_quantizer_spec quantizer_spec(const struct ht_quantizer_config 
                                   .percentile = c->percentile,
                                   .power_of_two = strcmp(c->scale, "power_of_two") == 0,
                                   .delta = c->delta,
+                                  .delta_epochs = c->delta_epochs,
                                   .softness = c->softness,
+                                  .learn_shape = c->learn_shape,
+                                  .softness_decay = c->softness_decay,
                                   .steepness = c->steepness,
+                                  .strength = c->strength,
+                                  .temperature = c->temperature,
                                   .clip_start = c->clip_start,
                                   .clip_decay = c->clip_decay};
     return s;

@@ -305,6 +305,8 @@ static enum ht_status train_batch(struct ht_trainer *t, struct ht_network *netwo
     t->gradient_norm = result.gradient_norm;
     if (!isfinite(t->gradient_norm))
         return diverged(t, "the gradient", t->state.step + 1, err);
+    if (form_of_epoch(t, t->state.epoch) == HT_FORM_SOFT)
+        ht_model_after_step(t->model, &run);
     if (tracks_flips(t, t->state.epoch))
         ht_oscillation_update(t->model, e->quant.freeze_threshold, e->quant.freeze_momentum,
                               t->pool);
@@ -384,8 +386,8 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
         status = check_finite(t, err);
     if (status != HT_OK)
         return status;
-    /* Scores of the float network do not compete with those of the quantized one. */
-    if (s->epoch > 0 && scored != form_of_scores(t, s->epoch - 1))
+    /* Scores of a network of another form do not compete. */
+    if (s->epoch > 0 && form_of_epoch(t, s->epoch) != form_of_epoch(t, s->epoch - 1))
         s->has_best = 0;
     event->improved = !s->has_best || !validates || v.score > s->best_score ||
                       (v.score == s->best_score && v.loss < s->best_loss);
@@ -471,6 +473,8 @@ static enum ht_status train_epoch(struct ht_trainer *t, const struct ht_train_ho
     ht_dataset_shuffle(t->d, t->e->seed, (uint64_t)t->state.epoch, t->order);
     if (form != HT_FORM_FLOAT && t->state.epoch == t->e->quant.start_epoch && t->state.batch == 0)
         status = ht_trainer_calibrate(t, hooks, err);
+    if (status == HT_OK)
+        status = ht_trainer_adapt(t, err);
     if (status != HT_OK)
         return status;
     double before = ht_trainer_now();

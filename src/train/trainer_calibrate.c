@@ -1,8 +1,9 @@
-/* What happens to a network before its first quantized step. */
+/* What happens to a network before its first quantized step, and between its epochs. */
 #include <math.h>
 #include <time.h>
 
 #include "train/calibration.h"
+#include "train/curvature.h"
 #include "train/trainer_internal.h"
 
 double ht_trainer_now(void)
@@ -42,4 +43,34 @@ enum ht_status ht_trainer_calibrate(struct ht_trainer *t, const struct ht_train_
             err->signal = (int)*hooks->stop;
     }
     return status;
+}
+
+#define CURVATURE_BATCHES ((size_t)3) /* as Lee et al. have it */
+
+static void load_batch(void *user, size_t index, struct ht_network *network)
+{
+    const struct ht_trainer *t = user;
+    const size_t batch = (size_t)t->e->train.batch, at = index * batch;
+    const size_t left = t->d->count[HT_TRAIN] - at, count = left < batch ? left : batch;
+    ht_network_load(network, &t->objective, t->d, t->order + at, count, NULL, 0, 0);
+}
+
+enum ht_status ht_trainer_adapt(struct ht_trainer *t, struct ht_error *err)
+{
+    const int64_t epochs = t->state.epoch - t->e->quant.start_epoch;
+    const size_t batch = (size_t)t->e->train.batch,
+                 all = (t->d->count[HT_TRAIN] + batch - 1) / batch;
+    const struct ht_curvature_data data = {all < CURVATURE_BATCHES ? all : CURVATURE_BATCHES,
+                                           load_batch, t};
+    const struct ht_run run = {
+        .seed = t->e->seed, .step = (uint64_t)t->state.step, .pool = t->pool};
+    struct ht_network *network = &t->train[HT_FORM_FLOAT];
+    enum ht_status status = HT_OK;
+    if (t->state.batch > 0 || !ht_curvature_due(t->model, epochs))
+        return HT_OK;
+    if (!network->graph)
+        status = ht_network_init(network, t->model, &t->objective, batch, HT_FORM_FLOAT, true, NULL,
+                                 err);
+    return status == HT_OK ? ht_curvature_adapt(t->model, network, epochs, &data, run, err)
+                           : status;
 }

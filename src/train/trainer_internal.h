@@ -42,6 +42,9 @@ void ht_trainer_report(const struct ht_trainer *t, const struct ht_train_hooks *
 enum ht_status ht_trainer_calibrate(struct ht_trainer *t, const struct ht_train_hooks *hooks,
                                     struct ht_error *err);
 
+/* At the beginning of an epoch: what follows from the curvature of the loss (train/curvature.h). */
+enum ht_status ht_trainer_adapt(struct ht_trainer *t, struct ht_error *err);
+
 /* The path of checkpoints/`name`.h5 in the run's folder. */
 void ht_trainer_file(const struct ht_trainer *t, const char *name, char path[HT_PATH_LENGTH + 64]);
 

@@ -84,8 +84,7 @@ static struct ht_node *build_layer(struct network *k, const struct layer *l, str
     if (l->batchnorm) {
         const struct ht_attr_batchnorm bn = {0.1f, 1e-3f,
                                              k->state.value + k->state.spans[l->mean].offset,
-                                             k->state.value + k->state.spans[l->var].offset,
-                                             false};
+                                             k->state.value + k->state.spans[l->var].offset, false};
         x = test_add(k->g, &ht_op_batchnorm, &bn, x, a, b);
     } else {
         x = test_add(k->g, &ht_op_bias, NULL, x, a, NULL);

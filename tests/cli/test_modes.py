@@ -10,6 +10,8 @@ LAYERS = "[{dense: 24}, batchnorm, relu, {dropout: 0.1}, {dense: 16}, gelu, {den
 MODES = {
     "dynamic": "{weights: {bits: 4}, activations: {range: dynamic}}",
     "dynamic4": "{weights: {bits: 4}, activations: {bits: 4, grid: narrow, range: dynamic}}",
+    "groups": "{weights: {bits: 3, granularity: group, group: 16}, activations: {bits: 32}, layers: "
+              "{first: {activations: {bits: 8, range: dynamic}}}}",
     "half-dynamic": "{activations: {range: dynamic}, input: {range: min_max}}",
     "weight-only": "{weights: {bits: 3, grid: codebook}, activations: {bits: 32}}",
     "float16": "{weights: {bits: 16}}",

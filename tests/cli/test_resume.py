@@ -130,6 +130,35 @@ def _():
     assert text == WHOLE["metrics.jsonl"] == read("runs/untimed/metrics.jsonl")
 
 
+def train_in_parts(args, minutes):
+    """How many runs it took."""
+    shutil.rmtree(path("parts"), ignore_errors=True)
+    for runs in range(1, 500):
+        more = ["--resume"] if runs > 1 else []
+        if run(*args, "run.dir=parts", "run.max_minutes=%.7f" % minutes, *more, code=(0, 75)).code == 0:
+            return runs
+
+
+@test("annealed: stopped in soft and in hard epochs, resumed to the same bytes")
+def _():
+    for estimator in ("quantization_networks", "parq", "prox", "ewgs"):
+        soft = estimator != "ewgs" # which adapts between epochs, from the state
+        args = ["train", EXPERIMENT, "train.epochs=5", "quant.start_epoch=1", "quant.hard_epochs=2",
+                "train.early_stopping=%d" % soft, "quant.weights.rounding=nearest_even",
+                "quant.weights.delta_epochs=1",
+                "quant.weights.estimator=" + estimator]
+        run(*args, "run.dir=whole")
+        minutes = DURATION / 60 / 12
+        while train_in_parts(args, minutes) < 5:
+            minutes /= 2
+        for n in PRODUCTS[:4]:
+            assert read("whole/res", n) == read("parts/res", n), (estimator, n)
+        lines = [json.loads(line) for line in read("whole/res/metrics.jsonl").splitlines()]
+        equal([line["quantized"] for line in lines], [False, True, True, True, True][:len(lines)])
+        assert len(lines) >= 4, "early stopping counts no soft epoch"
+        shutil.rmtree(path("whole"))
+
+
 @test("resuming a finished run changes nothing")
 def _():
     before = files_below("runs/res")

@@ -124,10 +124,11 @@ def _():
 
 @test("a learned clip, scaled and soft gradients, dampened and frozen weights")
 def _():
-    check("pact", PLAIN, "{weights: {bits: 4, range: learned, estimator: ewgs, delta: 0.2}, "
+    check("pact", PLAIN, "{weights: {bits: 4, range: learned, estimator: ewgs, delta: 0.2, "
+          "delta_epochs: 1}, "
           "activations: {bits: 4, estimator: pact}}")
     check("soft", WIDE, "{weights: {bits: 2, range: ema, estimator: dsq}, activations: {bits: 4, "
-          "range: learned, estimator: dsq}, dampening: 0.01, track_flips: true}")
+          "range: learned, estimator: dsq, learn_shape: true}, dampening: 0.01, track_flips: true}")
     check("frozen", WIDE, "{weights: {bits: 2}, activations: {estimator: ewgs, delta: 1}, "
           "freeze_threshold: 0.02, layers: {last: {weights: {rounding: floor}}}}",
           train="{epochs: 3, batch: 20, learning_rate: 1e-2}")
@@ -139,6 +140,20 @@ def _():
     equal(result["mismatched_outputs"], 0)
     assert "flip_rate" not in json.loads(read("out/pact/result.json"))
     assert b"flip_rate" not in read("out/pact/metrics.jsonl")
+
+
+@test("annealed: soft steps, then hard ones")
+def _():
+    check("qn", WIDE, "{weights: {bits: 2, estimator: quantization_networks}, activations: {bits: 3, "
+          "range: learned, estimator: quantization_networks}, track_flips: true}")
+    check("parq", TABLES, "{weights: {bits: 3, estimator: parq, granularity: tensor}, start_epoch: 1, "
+          "layers: {first: {weights: {bits: 4, grid: affine, range: ema, estimator: "
+          "quantization_networks}}}}", train="{epochs: 3, batch: 50}")
+    check("prox", PLAIN, "{weights: {bits: 2, estimator: prox, strength: 0.1}, layers: {last: {weights: "
+          "{granularity: tensor, scale: power_of_two}}}}",
+          train="{epochs: 2, batch: 50, clip_norm: 0.5}")
+    for name in ("qn", "parq", "prox"):
+        equal(json.loads(read("out/%s/result.json" % name))["mismatched_outputs"], 0)
 
 
 @test("dynamic, weight-only and float16")

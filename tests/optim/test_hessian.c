@@ -71,6 +71,26 @@ Test(hessian, a_diagonal_one_needs_one_direction)
     cr_assert_eq(ht_alloc_live(), 0);
 }
 
+/* Of values counted in units: x = unit * z, so that a_ii becomes unit^2 a_ii. */
+Test(hessian, in_units)
+{
+    struct quadratic q;
+    struct ht_trace trace;
+    struct ht_error err = {0};
+    double unit[N], expected = 0;
+    make_quadratic(&q, 0);
+    for (size_t i = 0; i < N; i++) {
+        unit[i] = 0.5 + 0.25 * (double)i;
+        expected += unit[i] * unit[i] * ((double)i - 2);
+    }
+    const struct ht_trace_options o = {
+        .gradient = quadratic_gradient, .user = &q, .samples = 2, .unit = unit, .seed = 3};
+    ASSERT_OK(ht_hessian_trace(&trace, &q.params, q.first, &o, &err), err);
+    cr_assert_float_eq(trace.mean, expected, 1e-9, "%.17g", trace.mean);
+    ht_params_finish(&q.params);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
 Test(hessian, a_dense_one_on_average_with_its_standard_error)
 {
     struct quadratic q;

@@ -40,13 +40,13 @@ static unsigned plan_flags;
 
 /* --- training --- */
 
-static inline struct network make_network(struct ht_model *m, bool training)
+static inline struct network make_network_of(struct ht_model *m, enum ht_form form, bool training)
 {
     struct network n = {.graph = ht_graph_create(BATCH)};
     struct ht_error err = {0};
     struct ht_node *loss = NULL;
     n.x = ht_graph_input(n.graph, m->inputs);
-    n.y = ht_model_build(m, n.graph, n.x, HT_FORM_QUANTIZED, n.levels);
+    n.y = ht_model_build(m, n.graph, n.x, form, n.levels);
     ht_graph_keep(n.graph, n.x); /* read again after forward */
     ht_graph_keep(n.graph, n.y);
     if (training) {
@@ -57,6 +57,11 @@ static inline struct network make_network(struct ht_model *m, bool training)
     const unsigned flags = plan_flags | (training ? HT_PLAN_TRAINING : 0);
     ASSERT_OK(ht_graph_plan(n.graph, loss, flags, &err), err);
     return n;
+}
+
+static inline struct network make_network(struct ht_model *m, bool training)
+{
+    return make_network_of(m, HT_FORM_QUANTIZED, training);
 }
 
 static inline void fill(float *x, size_t n, uint64_t seed, uint64_t from, double lo, double hi)
@@ -98,7 +103,7 @@ static inline void expect_equal_forms(const struct setup *s, struct ht_model *m,
 
 static inline void train(const struct setup *s, struct ht_model *m)
 {
-    struct network n = make_network(m, true);
+    struct network hard = make_network(m, true), soft = {NULL};
     struct ht_optimizer_config config;
     struct ht_optimizer *adam;
     struct ht_error err = {0};
@@ -108,17 +113,21 @@ static inline void train(const struct setup *s, struct ht_model *m)
     for (size_t i = 0; i < m->n_blocks; i++) {
         batch_statistics |= m->blocks[i].batchnorm && !s->freeze;
         dropout |= m->blocks[i].dropout > 0 || m->blocks[i].weights.stochastic ||
-                   m->blocks[i].output.stochastic;
+                   m->blocks[i].output.stochastic || m->blocks[i].before_table.stochastic;
         /* Training adds up real products in any order, and folds no batch normalization there. */
         batch_statistics |=
             m->blocks[i].input_kind == HT_TENSOR_REAL ||
             (m->blocks[i].input_kind == HT_TENSOR_DYNAMIC && m->blocks[i].batchnorm);
     }
+    if (ht_model_is_soft(m))
+        soft = make_network_of(m, HT_FORM_SOFT, true);
     for (int step = 0; step < s->steps; step++) {
-        const bool last = step + 1 == s->steps;
+        const bool last = step + 1 == s->steps, softly = soft.graph && step < s->steps / 2;
+        struct network n = softly ? soft : hard;
         const struct ht_run run = {.mode = HT_MODE_TRAIN,
                                    .seed = s->seed,
                                    .step = (uint64_t)step,
+                                   .soft_share = softly ? (step + 1.0) / s->steps : 0,
                                    .freeze_batchnorm = s->freeze && last};
         const uint64_t from = (uint64_t)step * 10000;
         fill(n.x->value, BATCH * m->inputs, s->seed, from, s->input_lo, s->input_hi);
@@ -128,9 +137,12 @@ static inline void train(const struct setup *s, struct ht_model *m)
             expect_equal_forms(s, m, &n, &run);
         ht_graph_backward(n.graph, &run);
         ht_optimizer_step(adam, s->learning_rate, 0, NULL);
+        if (softly)
+            ht_model_after_step(m, &run);
     }
     ht_optimizer_destroy(adam);
-    ht_graph_destroy(n.graph);
+    ht_graph_destroy(hard.graph);
+    ht_graph_destroy(soft.graph);
 }
 
 /* --- comparing --- */

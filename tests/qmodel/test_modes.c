@@ -49,6 +49,10 @@ static struct ht_quantizer_spec pick_weights(struct dice *d, int bits)
         q.range = PICK(d, "min_max", "mse");
         q.estimator = "clipped_ste";
     }
+    struct ht_grid g;
+    cr_assert_eq(ht_grid_init(&g, q.grid, bits, NULL), HT_OK);
+    if (q.per_channel && !q.power_of_two && ht_grid_max_group_scale(&g) >= 3 && roll(d, 2))
+        q.group = 1 + roll(d, 24);
     return q;
 }
 

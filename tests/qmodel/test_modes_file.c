@@ -58,6 +58,7 @@ BREAK(half_with_zero_point, "float16 goes with real inputs",
       l[2].weights.zero_point = ht_calloc(2, sizeof(int32_t));)
 BREAK(half_of_dynamic_input, "float16 goes with real inputs", l[1].output = HT_QOUTPUT_DYNAMIC;
       l[1].quant = activation("full", 4, 1, 0);)
+BREAK(half_with_groups, "grid float16 has no groups", set_groups(&l[2], 2);)
 BREAK(half_of_another_grid, "unknown grid 'float17'", strcpy(l[2].weights.grid.name, "float17");)
 
 /* Whatever zero point a row has: 255 * 127 * n passes 2^31 from n = 66312 on. */

@@ -45,6 +45,10 @@ static struct ht_quantizer_spec pick_quantizer(struct dice *d, int bits, bool we
                                                   : PICK(d, "ste", "clipped_ste", "ewgs");
     q.delta = 0.1;
     q.softness = 0.2;
+    q.learn_shape = throw(d, 2);
+    q.steepness = 10;
+    q.strength = 0.5;
+    q.temperature = 3;
     q.clip_start = 2;
     const bool affine = strcmp(q.grid, "affine") == 0;
     if (!weights && affine && throw(d, 5) == 0) {
@@ -64,6 +68,11 @@ static struct ht_quantizer_spec pick_quantizer(struct dice *d, int bits, bool we
     if (ht_range_of_grid(q.grid)) {
         q.range = ht_range_of_grid(q.grid);
         q.estimator = PICK(d, "ste", "clipped_ste");
+    }
+    if (strcmp(q.range, "learned") == 0 && g.step != 0 && throw(d, 4) == 0) {
+        q.rounding = "nearest_even";
+        q.estimator =
+            weights ? PICK(d, "parq", "prox", "quantization_networks") : "quantization_networks";
     }
     if (g.step == 0 && strcmp(q.estimator, "dsq") == 0)
         q.estimator = "lsq";
@@ -115,7 +124,7 @@ static struct setup pick_setup(uint64_t seed, size_t width, bool mixed)
     }
     s.spec.input = pick_quantizer(&d, throw(&d, 3) ? 8 : 4, false);
     if (strcmp(s.spec.input.range, "learned") == 0 ||
-        strcmp(s.spec.input.estimator, "dorefa") == 0) {
+        strcmp(s.spec.input.estimator, "dorefa") == 0) { /* so too what is annealed */
         s.spec.input.range = "min_max";
         s.spec.input.estimator = "ste";
     }
@@ -144,7 +153,8 @@ static void round_by_chance(struct setup *s)
     for (size_t i = 0; i < s->spec.n_blocks; i++) {
         struct ht_quantizer_spec *both[] = {&s->blocks[i].weights, &s->blocks[i].activations};
         for (int k = 0; k < 2; k++)
-            if (strcmp(both[k]->rounding, "floor") != 0 && !is_table(both[k]))
+            if (strcmp(both[k]->rounding, "floor") != 0 && !is_table(both[k]) &&
+                !ht_estimator_find(both[k]->estimator, true)->soft)
                 both[k]->rounding = "stochastic";
     }
 }

@@ -241,6 +241,43 @@ Test(values, dsq)
     cr_assert_eq(ht_alloc_live(), 0);
 }
 
+/* dk/dalpha by a difference, and the weight decay: 0.25 * alpha. */
+Test(values, dsq_learns_alpha)
+{
+    struct fixture f = {0};
+    struct ht_quantizer_spec spec = {.grid = "affine",
+                                     .range = "learned",
+                                     .estimator = "dsq",
+                                     .rounding = "nearest_even",
+                                     .bits = 4,
+                                     .momentum = 0.1,
+                                     .softness = 0.2,
+                                     .learn_shape = true,
+                                     .softness_decay = 0.25};
+    struct ht_quantizer *q = add_quantizer(&f, "q", spec, false, 1);
+    ready(&f);
+    cr_assert_eq(q->softness[0], 0.2f);
+    for (int i = 0; i < 3; i++) {
+        const float alpha = (const float[]){0.01f, 0.2f, 0.9f}[i];
+        const double h = 1e-5;
+        q->softness[0] = alpha;
+        const double slope =
+            (ht_estimator_dsq_k((double)alpha + h) - ht_estimator_dsq_k((double)alpha - h)) /
+            (2 * h);
+        cr_assert_float_eq(ht_quantizer_estimate(q, 0).parameter, ht_estimator_dsq_k((double)alpha),
+                           1e-6);
+        cr_assert_float_eq(ht_quantizer_softness_gradient(q, 3), 3 * slope + 0.25 * (double)alpha,
+                           1e-4 * fabs(slope));
+    }
+    q->softness[0] = 1.5f; /* a straight line, still */
+    cr_assert_float_eq(ht_quantizer_estimate(q, 0).parameter, ht_estimator_dsq_k(0.999), 1e-6);
+    /* The lower clip starts where the range has it: 0 is level 5. */
+    const float x[] = {-1, 2};
+    ht_quantizer_observe(q, x, 2);
+    cr_assert_eq(q->offset[0], -q->scale[0] * q->zero_point[0]);
+    finish(&f);
+}
+
 Test(values, tanh)
 {
     for (double x = -12; x <= 12; x += 0.0007)

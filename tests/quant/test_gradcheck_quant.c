@@ -199,13 +199,16 @@ Test(gradcheck, dsq)
     static const double alphas[] = {0.05, 0.2, 0.7};
     for (size_t i = 0; i < sizeof few_bits / sizeof *few_bits; i++)
         for (size_t a = 0; a < 3; a++)
-            for (int kind = 0; kind < 3; kind++) {
+            for (int kind = 0; kind < 6; kind++) { /* with a learned alpha from 3 on */
                 struct ht_params params = {0}, state = {0};
                 struct ht_error err = {0};
-                struct ht_quantizer q =
-                    make_quantizer(few_bits[i], "learned", "dsq", kind > 0, kind == 2, ROWS);
+                struct ht_quantizer q = make_quantizer(few_bits[i], "learned", "dsq", kind % 3 > 0,
+                                                       kind % 3 == 2, ROWS);
                 struct one k = {&q, false};
                 q.parameter = ht_estimator_dsq_k(alphas[a]);
+                q.first_softness = alphas[a];
+                if (kind >= 3)
+                    q.estimator = q.estimator->learns_shape;
                 ht_params_declare(&params, "x", ROWS, COLS, 0, 0, 0);
                 ht_quantizer_declare(&q, "q", &params, &state);
                 ASSERT_OK(ht_params_allocate(&params, true, &err), err);
@@ -352,8 +355,7 @@ static struct ht_node *build_soft(struct ht_graph *g, const struct ht_params *p,
     return test_weigh(g, ht_soft_quant(g, ht_graph_param(g, p, 0), k->q, p));
 }
 
-/* Between the places where the function bends: at levels, and for parq at the ends of its ramps. */
-static void check_soft(struct ht_quantizer q, struct ht_run run, double tolerance)
+static void check_soft(struct ht_quantizer q, struct ht_run run, double step)
 {
     struct ht_params params = {0}, state = {0};
     struct ht_error err = {0};
@@ -366,7 +368,7 @@ static void check_soft(struct ht_quantizer q, struct ht_run run, double toleranc
     set_range(&q, 0.9);
     fill_for(&q, params.value, ROWS * COLS, 17);
     struct gradcheck c = {
-        .build = build_soft, .user = &k, .params = &params, .tolerance = tolerance, .run = run};
+        .build = build_soft, .user = &k, .params = &params, .step = step, .run = run};
     struct gradcheck_result r = gradcheck_run(&c);
     cr_assert(r.ok, "%s%d %s %s, %zu channels: off by %.3g at %s; surrogate off by %.3g",
               q.grid.name, q.grid.bits, q.range->name, q.estimator->name, q.channels, r.worst,
@@ -377,23 +379,32 @@ static void check_soft(struct ht_quantizer q, struct ht_run run, double toleranc
 
 void gradcheck_soft_quant(void)
 {
+    static const struct {
+        const char *estimator;
+        double parameter, step;
+    } annealed[] = {{"parq", 10, 0},
+                    {"prox", 0.1, 0},
+                    /* as steep as levels are near each other */
+                    {"quantization_networks", 2, 2e-5}};
     for (size_t g = 0; g < N_GRIDS; g++)
         for (int kind = 0; kind < 3 && !grids[g].floor; kind++)
-            for (int part = 0; part < 3; part++) {
-                const struct ht_run run = {.soft_share = 0.1 + 0.4 * part, .soft_epochs = part};
-                for (int learned = 0; learned < 2; learned++) {
-                    struct ht_quantizer q = make_quantizer(g, learned ? "learned" : "ema", "parq",
-                                                           kind > 0, kind == 2, ROWS);
-                    q.parameter = 10;
-                    q.fixed = !learned;
-                    check_soft(q, run, 0);
+            for (size_t a = 0; a < sizeof annealed / sizeof *annealed; a++)
+                for (int part = 0; part < 3; part++) {
+                    const struct ht_run run = {.soft_share = 0.1 + 0.4 * part, .soft_epochs = part};
+                    const char *range = part == 2 ? "ema" : "learned";
+                    struct ht_quantizer q =
+                        make_quantizer(g, range, annealed[a].estimator, kind > 0, kind == 2, ROWS);
+                    q.parameter = annealed[a].parameter;
+                    q.fixed = part == 2;
+                    check_soft(q, run, annealed[a].step);
                 }
-            }
-    for (size_t group = 2; group < 7; group += 2) {
-        struct ht_quantizer q = make_groups(0, "learned", "parq", ROWS, COLS, group);
-        q.parameter = 10;
-        check_soft(q, (struct ht_run){.soft_share = 0.5}, 0);
-    }
+    for (size_t group = 2; group < 7; group += 2)
+        for (size_t a = 0; a < sizeof annealed / sizeof *annealed; a++) {
+            struct ht_quantizer q =
+                make_groups(0, "learned", annealed[a].estimator, ROWS, COLS, group);
+            q.parameter = annealed[a].parameter;
+            check_soft(q, (struct ht_run){.soft_share = 0.5}, annealed[a].step);
+        }
 }
 
 /* LSQ sec. 2.2: 1 / sqrt(N Q_P), N weights that share the scale, or features. */
@@ -500,6 +511,9 @@ static double distance(struct ht_params *p, struct dense *k)
     for (size_t i = 0; i < BATCH * OUT; i++)
         for (int j = 0; j < 4; j++)
             nearest = fmin(nearest, fabs(y->value[i] - kinks[j]));
+    for (double level = r.lo; k->out->estimator->shape && level <= r.hi; level += k->out->grid.step)
+        for (size_t i = 0; i < BATCH * OUT; i++) /* soft steps bend at every level */
+            nearest = fmin(nearest, fabs(y->value[i] - level * s));
     ht_graph_destroy(g);
     return nearest / (s * (r.hi - r.lo));
 }
@@ -621,6 +635,30 @@ void gradcheck_quant_dense(void)
                     check_dense(k, NULL);
                 }
         }
+}
+
+/* Its output learns scale, lower clip and alpha. */
+Test(gradcheck, dsq_in_quant_dense)
+{
+    static const size_t few_bits[] = {1, 2, 5};
+    for (size_t g = 0; g < 3; g++)
+        for (int form = 1; form < 4; form++) {
+            struct ht_quantizer x = make_quantizer(0, "learned", "lsq", false, false, BATCH);
+            struct ht_quantizer w = make_quantizer(0, "learned", "lsq", true, true, OUT);
+            struct ht_quantizer out = make_quantizer(few_bits[g], form == 3 ? "ema" : "learned",
+                                                     "dsq", false, false, BATCH);
+            struct dense k = dense_form(form);
+            out.estimator = out.estimator->learns_shape;
+            out.first_softness = 0.3;
+            out.fixed = true;
+            k.x = &x;
+            k.w = &w;
+            k.out = &out;
+            k.clamp_lo = -INFINITY;
+            k.clamp_hi = INFINITY;
+            check_dense(k, NULL);
+        }
+    cr_assert_eq(ht_alloc_live(), 0);
 }
 
 Test(gradcheck, groups_in_quant_dense)

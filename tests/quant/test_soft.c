@@ -10,8 +10,15 @@ static struct ht_quantizer make(const char *grid, int bits, const char *estimato
 {
     struct ht_quantizer q;
     struct ht_error err = {0};
-    const struct ht_quantizer_spec spec = {grid, "learned", estimator,       "nearest_even",
-                                           bits, false,     .momentum = 0.1, .steepness = 10};
+    const struct ht_quantizer_spec spec = {.grid = grid,
+                                           .range = "learned",
+                                           .estimator = estimator,
+                                           .rounding = "nearest_even",
+                                           .bits = bits,
+                                           .momentum = 0.1,
+                                           .steepness = 10,
+                                           .strength = 0.2,
+                                           .temperature = 3};
     ASSERT_OK(ht_quantizer_init(&q, &spec, true, 1, &err), err);
     return q;
 }
@@ -23,7 +30,8 @@ static const struct {
              {"zero_free", 2}, {"binary", 1}, {"narrow", 8}};
 #define N_GRIDS (sizeof grids / sizeof *grids)
 
-static const char *const annealed[] = {"parq"};
+/* Those that end as hard rounding by themselves. */
+static const char *const annealed[] = {"parq", "quantization_networks"};
 #define N_ANNEALED (sizeof annealed / sizeof *annealed)
 
 static struct ht_estimate estimate_of(const struct ht_quantizer *q)
@@ -58,8 +66,9 @@ Test(soft, ends_at_the_levels)
             const size_t n = fill_units(&q, u, 4096);
             soft->function(u, n, &e, soft->temperature(&q, &end), value, slope);
             for (size_t i = 0; i < n; i++)
-                cr_assert_eq(value[i], ht_round_one(&r, u[i]), "%s%d %s at %g: %g", grids[g].grid,
-                             grids[g].bits, annealed[a], (double)u[i], (double)value[i]);
+                cr_assert_float_eq(value[i], ht_round_one(&r, u[i]), 2e-6f, /* of its tanh */
+                                   "%s%d %s at %g: %g", grids[g].grid, grids[g].bits, annealed[a],
+                                   (double)u[i], (double)value[i]);
         }
 }
 
@@ -106,4 +115,89 @@ Test(parq, schedule)
         const struct ht_run run = {.soft_share = at[i][0]};
         cr_assert_float_eq((double)ht_soft_parq.temperature(&q, &run), at[i][1], 1e-4);
     }
+}
+
+/* All sigmoids, in double; eq. 3 of the paper. */
+Test(sigmoids, values_and_slopes)
+{
+    static float u[4096], value[4096], slope[4096];
+    static const double temperatures[] = {0.5, 1, 3, 10, 200};
+    for (size_t g = 0; g < N_GRIDS; g++)
+        for (size_t t = 0; t < sizeof temperatures / sizeof *temperatures; t++) {
+            const struct ht_quantizer q =
+                make(grids[g].grid, grids[g].bits, "quantization_networks");
+            const struct ht_estimate e = estimate_of(&q);
+            const size_t n = fill_units(&q, u, 4096);
+            const double step = q.grid.step, temperature = temperatures[t];
+            /* Of u - border as float, on the way of a steep slope; of tanh; of additions. */
+            const double tolerance = 3e-5 * (1 + q.grid.hi / 16.0) * (1 + temperature / 10);
+            ht_soft_sigmoids.function(u, n, &e, (float)temperature, value, slope);
+            for (size_t i = 0; i < n; i++) {
+                double expected = q.grid.lo, derivative = 0;
+                for (double b = q.grid.lo + step / 2; b < q.grid.hi; b += step) {
+                    const double on = 1 / (1 + exp(-temperature * ((double)u[i] - b) / step));
+                    expected += step * on;
+                    derivative += temperature * on * (1 - on);
+                }
+                cr_assert_float_eq((double)value[i], expected, tolerance,
+                                   "%s%d T %g at %g: %g, not %g", grids[g].grid, grids[g].bits,
+                                   temperature, (double)u[i], (double)value[i], expected);
+                cr_assert_float_eq((double)slope[i], derivative, tolerance * temperature,
+                                   "%s%d T %g at %g: slope %g, not %g", grids[g].grid,
+                                   grids[g].bits, temperature, (double)u[i], (double)slope[i],
+                                   derivative);
+            }
+        }
+}
+
+Test(sigmoids, temperature_rises_with_the_epochs)
+{
+    const struct ht_quantizer q = make("narrow", 2, "quantization_networks");
+    for (int epoch = 0; epoch < 4; epoch++) {
+        const struct ht_run run = {.soft_epochs = epoch};
+        cr_assert_eq(ht_soft_sigmoids.temperature(&q, &run), (float)(3 * (epoch + 1)));
+    }
+}
+
+static void bind_one(struct ht_quantizer *q, struct ht_params *params, struct ht_params *state)
+{
+    struct ht_error err = {0};
+    ht_quantizer_declare(q, "q", params, state);
+    ASSERT_OK(ht_params_allocate(params, true, &err), err);
+    ASSERT_OK(ht_params_allocate(state, false, &err), err);
+    ht_quantizer_bind(q, params, state);
+}
+
+/* Levels 0 0 1 1 -1 0, so the best scale is (0.9 + 1.4 + 1.3) / 3 = 1.2, with the same levels. */
+Test(prox, pulls_to_levels)
+{
+    static const float start[] = {0.2f, -0.3f, 0.9f, 1.4f, -1.3f, 0.45f};
+    static const float pulled[] = {0.08f, -0.18f, 1.02f, 1.28f, -1.2f, 0.33f};
+    static const float levels[] = {0, 0, 1.2f, 1.2f, -1.2f, 0};
+    struct ht_params params = {0}, state = {0};
+    struct ht_quantizer q = make("narrow", 2, "prox");
+    bind_one(&q, &params, &state);
+    float w[6];
+    memcpy(w, start, sizeof w);
+    q.scale[0] = 1;
+    ht_soft_prox.after_step(&q, 0, 0.1f, w, 6);
+    cr_assert_float_eq(q.scale[0], 1.2f, 1e-6);
+    for (size_t i = 0; i < 6; i++)
+        cr_assert_float_eq(w[i], pulled[i], 1e-6, "%zu: %g", i, (double)w[i]);
+    for (int step = 0; step < 5; step++)
+        ht_soft_prox.after_step(&q, 0, 0.1f, w, 6);
+    for (size_t i = 0; i < 6; i++)
+        cr_assert_float_eq(w[i], levels[i], 0.1, "%zu: %g", i, (double)w[i]);
+    memcpy(w, start, sizeof w);
+    q.scale[0] = 1;
+    ht_soft_prox.after_step(&q, 0, 1, w, 6);
+    for (size_t i = 0; i < 6; i++)
+        cr_assert_float_eq(w[i], levels[i], 1e-6, "%zu: %g", i, (double)w[i]);
+    memset(w, 0, sizeof w); /* no level but 0: the scale stays */
+    ht_soft_prox.after_step(&q, 0, 1, w, 6);
+    cr_assert_float_eq(q.scale[0], 1.2f, 1e-6);
+    const struct ht_run half = {.soft_share = 0.5};
+    cr_assert_float_eq(ht_soft_prox.temperature(&q, &half), 0.1f, 1e-7);
+    ht_params_finish(&params);
+    ht_params_finish(&state);
 }
