@@ -419,10 +419,10 @@ static void backward_part(struct ht_node *n, const struct ht_row_part *p, size_t
     if (!x->needs_grad)
         return;
     if (n->first_grad[0]) {
-        *sum += part_gradient(n, p, at, &e, u, rounded, x->grad + at);
+        sums->scale += part_gradient(n, p, at, &e, u, rounded, x->grad + at);
         return;
     }
-    *sum += part_gradient(n, p, at, &e, u, rounded, u);
+    sums->scale += part_gradient(n, p, at, &e, u, rounded, u);
     for (size_t j = 0; j < p->n; j++)
         x->grad[at + j] += u[j];
 }
