@@ -79,6 +79,11 @@ enum ht_status ht_export_session(struct ht_export_report *ret, struct ht_session
             "%s: this checkpoint is of the float32 stage, quantization starts after epoch "
             "%d (quant.start_epoch); train on with --resume",
             s->experiment->name, s->experiment->quant.start_epoch);
+    if (s->stage_bits)
+        return ht_fail(err, HT_ERR_CONFIG,
+                       "%s: this checkpoint is of the stage of %d bits (quant.progressive), not of "
+                       "the experiment's own widths; train on with --resume",
+                       s->experiment->name, s->stage_bits);
     enum ht_status status = ht_network_init(&network, s->model, &s->objective, 256,
                                             HT_FORM_QUANTIZED, false, NULL, err);
     if (status == HT_OK && s->dataset->count[HT_VALIDATION])
