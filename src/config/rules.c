@@ -720,6 +720,23 @@ static void check_anomalies(const struct rules *s)
                            "data.target must be input (autoencoder)");
 }
 
+static void check_progressive(const struct rules *s)
+{
+    const struct ht_experiment *e = s->e;
+    const struct ht_place place = written_at(s, e->quant.progressive, e->quant.at);
+    const int stages = (int)ht_experiment_stages(e);
+    if (stages == 1)
+        return;
+    if (anneals(e))
+        ht_diagnostics_add(s->r->d, place,
+                           "quant.progressive is not for an estimator that is annealed: that goes "
+                           "over the whole training");
+    if (e->train.epochs - e->quant.start_epoch < stages)
+        ht_diagnostics_add(s->r->d, place,
+                           "quant.progressive makes %d stages, but there are %d quantized epochs",
+                           stages, e->train.epochs - e->quant.start_epoch);
+}
+
 void ht_rules_apply(struct ht_reader *r, struct ht_experiment *e, enum ht_rules_mode mode)
 {
     struct rules s = {r, e, mode};
@@ -756,4 +773,5 @@ void ht_rules_apply(struct ht_reader *r, struct ht_experiment *e, enum ht_rules_
     check_annealing(&s);
     check_calibration(&s);
     check_reestimation(&s);
+    check_progressive(&s);
 }

@@ -310,6 +310,13 @@ static const struct ht_field quant_fields[] = {
      .max = 100000,
      .fallback = "0",
      .help = "the last n epochs use frozen batch normalization statistics"},
+    {.name = "progressive",
+     .type = HT_FIELD_CUSTOM,
+     QUANT(progressive),
+     .custom = &ht_progressive_field,
+     .help =
+         "widths that the training goes through before its own, in equal shares of the quantized "
+         "epochs, e.g. [8, 4]: no quantizer of weights or activations is narrower then"},
     {.name = "reestimate_batchnorm",
      .type = HT_FIELD_INT,
      QUANT(reestimate_batchnorm),

@@ -267,6 +267,27 @@ void ht_model_initialize(struct ht_model *m, uint64_t seed)
     }
 }
 
+static void copy_span(struct ht_params *to, int span, const struct ht_params *from, int other)
+{
+    if (span >= 0)
+        memcpy(to->value + to->spans[span].offset, from->value + from->spans[other].offset,
+               to->spans[span].n * sizeof *to->value);
+}
+
+void ht_model_copy_network(struct ht_model *m, const struct ht_model *from)
+{
+    for (size_t i = 0; i < m->n_blocks; i++) {
+        const struct ht_block *b = &m->blocks[i], *o = &from->blocks[i];
+        copy_span(&m->params, b->weight_span, &from->params, o->weight_span);
+        copy_span(&m->params, b->bias_span, &from->params, o->bias_span);
+        copy_span(&m->params, b->gamma_span, &from->params, o->gamma_span);
+        copy_span(&m->params, b->beta_span, &from->params, o->beta_span);
+        copy_span(&m->state, b->mean_span, &from->state, o->mean_span);
+        copy_span(&m->state, b->var_span, &from->state, o->var_span);
+    }
+    m->params.version++;
+}
+
 void ht_model_set_input_range(struct ht_model *m, const struct ht_range_stats *stats)
 {
     ht_range_set(&m->input, 0, stats);

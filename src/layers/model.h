@@ -94,6 +94,10 @@ enum ht_status ht_model_create(struct ht_model **ret, const struct ht_model_spec
                                struct ht_error *err);
 void ht_model_destroy(struct ht_model *m);
 
+/* Takes weights, biases and batch normalization from a model of the same layers, nothing of its
+ * quantizers. */
+void ht_model_copy_network(struct ht_model *m, const struct ht_model *from);
+
 /* Weights by each block's initializer, from counter-based random numbers. */
 void ht_model_initialize(struct ht_model *m, uint64_t seed);
 

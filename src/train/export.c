@@ -69,6 +69,11 @@ static enum ht_status prepare(struct ht_network *network, struct ht_evaluation *
             "%s: this checkpoint is of the float32 stage, quantization starts after epoch "
             "%d (quant.start_epoch); train on with --resume",
             s->experiment->name, s->experiment->quant.start_epoch);
+    if (s->stage_bits)
+        return ht_fail(err, HT_ERR_CONFIG,
+                       "%s: this checkpoint is of the stage of %d bits (quant.progressive), not of "
+                       "the experiment's own widths; train on with --resume",
+                       s->experiment->name, s->stage_bits);
     const enum ht_form form = s->model->quantized ? HT_FORM_QUANTIZED : HT_FORM_FLOAT;
     enum ht_status status =
         ht_network_init(network, s->model, &s->objective, 256, form, false, NULL, err);

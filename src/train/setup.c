@@ -179,12 +179,25 @@ static void add_layer(struct ht_model_spec *spec, struct ht_block_spec *blocks,
     }
 }
 
+/* Every stage of quant.progressive must be possible. */
+static enum ht_status check_widths(const struct ht_experiment *e, struct ht_error *err)
+{
+    enum ht_status status = HT_OK;
+    struct ht_experiment *stage = ht_calloc(1, sizeof *stage);
+    if (!stage)
+        return ht_fail_memory(err);
+    for (size_t i = 0; status == HT_OK && i < ht_experiment_stages(e); i++)
+        status = ht_experiment_stage(stage, e, i, err);
+    ht_free(stage);
+    return status;
+}
+
 /* A quantization that never starts is surely not what was meant. */
 static enum ht_status check_stages(const struct ht_experiment *e, struct ht_error *err)
 {
     const bool only_quantized = e->train.epochs == 0 && e->quant.start_epoch == 0;
     if (!ht_experiment_quantized(e) || e->quant.start_epoch < e->train.epochs || only_quantized)
-        return HT_OK;
+        return check_widths(e, err);
     return ht_fail(err, HT_ERR_CONFIG,
                    "%s:%d:%d: error: quant.start_epoch %d is not before the end of the training "
                    "(train.epochs %d): the network would never be quantized",

@@ -30,7 +30,7 @@ def metrics(name):
 def stop_and_resume(name, *more):
     """The run again, stopped wherever its time is up, and with other ways through the arithmetic."""
     whole = {n: read("runs", name, n) for n in PRODUCTS}
-    args = ["train", name + ".yaml", "run.max_minutes=0.0001", "run.dir=parts", *more]
+    args = ["train", name + ".yaml", "run.max_minutes=0.00003", "run.dir=parts", *more]
     r, stops = run(*args, code=(0, 75)), 0
     while r.code == 75:
         stops += 1
@@ -165,6 +165,77 @@ def _():
     write_experiment("bn", "{weights: {bits: 2}, start_epoch: 1, reestimate_batchnorm: 3}")
     train("bn")
     stop_and_resume("bn")
+
+
+# --- widths that shrink ---
+
+@test("quant.progressive: stages by width in equal shares, each with its schedule; the last ships")
+def _():
+    write_experiment("prog", "{progressive: [8, 4], weights: {bits: 2}, activations: {bits: 3}, "
+                     "layers: {last: {weights: {bits: 6}}}, start_epoch: 1}",
+                     train="{epochs: 10, batch: 20}")
+    row = train("prog")
+    lines = metrics("prog")
+    equal([(m["weight_bits"], m["activation_bits"]) for m in lines],
+          [(32, 32)] + 3 * [(8, 8)] + 3 * [(4, 4)] + 3 * [(2, 3)])
+    equal([m["quantized"] for m in lines], [False] + [True] * 9)
+    rates = [m["learning_rate"] for m in lines]
+    for first in (0, 4, 7):  # falls within a stage, and starts anew
+        assert first == 0 or rates[first] > rates[first - 1], rates
+        for k in range(first + 1, {0: 4, 4: 7, 7: 10}[first]):
+            assert rates[k] < rates[k - 1], rates
+    equal((row["weight_bits"], row["activation_bits"]), (2, 3))
+    assert row["best_epoch"] > 7, row
+    bits = [(r["weight_bits"], r["output_bits"]) for r in
+            run("inspect", "runs/prog/model.h5", "-o", "json").json()]
+    equal(bits, [(None, 8), (2, 3), (2, 3), (6, 32)])
+    assert all(m["best"] for m in (lines[1], lines[4], lines[7]))  # scores start anew, too
+    # The second stage starts from what the first has learned.
+    assert lines[4]["train_loss"] < lines[0]["train_loss"] / 2, lines
+    e = run("eval", "runs/prog/model.h5", "--split", "validation", "-o", "json").json()[0]
+    equal(e["score"], row["validation_score"])
+    contains(run("check", "prog.yaml").err, "8 bits at least until epoch 4",
+             "4 bits at least until epoch 7")
+
+
+@test("quant.progressive: stop and resume, kernels and threads give the same bytes")
+def _():
+    stop_and_resume("prog")
+    write_experiment("prog2", "{progressive: [8, 4], weights: {bits: 2, grid: codebook}, activations: "
+                     "{bits: 2, range: kl}, calibration_batches: 2, reestimate_batchnorm: 2, "
+                     "track_flips: true}", train="{epochs: 6, batch: 20, optimizer: sgd, "
+                     "learning_rate: 0.02}")
+    train("prog2")
+    stop_and_resume("prog2")
+    write_experiment("prog3", "{progressive: [8], accumulator_bits: 14, weights: {bits: 4}, "
+                     "activations: {bits: 4}}")
+    train("prog3")
+    assert max(product_bits("prog3")) <= 14
+    stop_and_resume("prog3")
+
+
+@test("quant.progressive: a checkpoint of an earlier stage is not exported; early stopping waits")
+def _():
+    experiment("long", "pics.yaml", LAYERS, quant="{progressive: [8], weights: {bits: 2}}",
+               train="{epochs: 4000, batch: 20}", dataset="validation: 200")
+    run("train", "long.yaml", "run.max_minutes=0.003", code=75)
+    r = run("export", "runs/long", "--out", "long.h5", code=2)
+    contains(r.err, "stage of 8 bits", "--resume")
+    write_experiment("early", "{progressive: [8], weights: {bits: 2}}",
+                     train="{epochs: 40, batch: 20, early_stopping: 2, learning_rate: 1e-2}")
+    row = train("early")
+    assert 20 < row["best_epoch"] and row["epochs"] < 40, row
+
+
+@test("quant.progressive: a stage that its grid cannot have is told before training; compare sweeps")
+def _():
+    write_experiment("bad", "{progressive: [8], weights: {bits: 3, grid: zero_free}}")
+    for command in ("train", "check"):
+        contains(run(command, "bad.yaml", code=2).err, "quant.progressive, stage of 8 bits",
+                 "grid zero_free has 1..4 bits, not 8")
+    write_experiment("sweep", "{progressive: [8, 4]}")
+    rows = run("compare", "sweep.yaml", "--bits", "32,8,4,2,1", "-o", "json").json()
+    equal([r["mismatched_outputs"] for r in rows[1:]], [0] * 4)
 
 
 main()

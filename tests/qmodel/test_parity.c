@@ -553,6 +553,7 @@ static void use_a2q(struct ht_quantizer_spec *q, struct dice *d, int accumulator
     q->estimator = "a2q";
     q->rounding = "nearest_even";
     q->per_channel = true;
+    q->group = 0;
     q->power_of_two = false;
     q->accumulator_bits = accumulator_bits;
 }
