@@ -103,7 +103,7 @@ static inline void expect_equal_forms(const struct setup *s, struct ht_model *m,
 
 static inline void train(const struct setup *s, struct ht_model *m)
 {
-    struct network hard = make_network(m, true), soft = {NULL};
+    struct network hard = make_network(m, true), soft = {0};
     struct ht_optimizer_config config;
     struct ht_optimizer *adam;
     struct ht_error err = {0};
