@@ -206,8 +206,7 @@ Test(check, ranges_are_exact)
                 int64_t sum = 0;
                 for (int k = 0; k < 3; k++) {
                     const int i = orders[order][k], a = (code >> 4 * i & 15) - 8;
-                    sum += a * (naive_weight(l, n, (size_t)i) -
-                                l->weights.zero_point[n]);
+                    sum += a * (naive_weight(l, n, (size_t)i) - l->weights.zero_point[n]);
                     product_low = sum < product_low ? sum : product_low;
                     product_high = sum > product_high ? sum : product_high;
                 }
