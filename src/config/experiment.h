@@ -94,12 +94,12 @@ struct ht_experiment {
         bool given;      /* there is a quant map; else the network is float32 */
         int start_epoch; /* float training before this epoch (0 = quantized from the start) */
         int hard_epochs; /* annealed estimators: the last n epochs round as what ships does */
-        int freeze_batchnorm_epochs; /* the last n epochs use frozen BN statistics */
+        int freeze_batchnorm_epochs;         /* the last n epochs use frozen BN statistics */
         int progressive[HT_MAX_PROGRESSIVE]; /* widths before its own; see ht_experiment_stage */
         size_t n_progressive;
-        int reestimate_batchnorm;    /* training batches after each quantized epoch; 0: off */
-        int accumulator_bits;        /* 8..31 of sums of products; 32: no limit but int32 */
-        int calibration_batches;     /* before the first quantized step; 0: none */
+        int reestimate_batchnorm; /* training batches after each quantized epoch; 0: off */
+        int accumulator_bits;     /* 8..31 of sums of products; 32: no limit but int32 */
+        int calibration_batches;  /* before the first quantized step; 0: none */
         bool equalize, adaround, bias_correction;
         int adaround_iterations; /* of each layer */
         double dampening;        /* of oscillating weights; 0 = off */
@@ -128,6 +128,8 @@ struct ht_experiment {
         double label_smoothing;
         int early_stopping;        /* 0 = off: epochs without improvement on validation */
         char from[HT_PATH_LENGTH]; /* a run folder or checkpoint whose parameters to start from */
+        char teacher[HT_PATH_LENGTH];     /* a run folder or checkpoint whose outputs to follow */
+        double distillation, temperature; /* of the teacher: share of the loss; softness */
         struct ht_source_position at;
     } train;
     struct {

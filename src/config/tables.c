@@ -538,6 +538,25 @@ static const struct ht_field train_fields[] = {
      TEXT(train.from),
      .help = "run folder or checkpoint whose parameters to start from; in compare also "
              "`variant:NAME`: what that variant trained with the same seed"},
+    {.name = "teacher",
+     .type = HT_FIELD_TEXT,
+     TEXT(train.teacher),
+     .help = "run folder or checkpoint of a network whose outputs training follows, such as the "
+             "float32 network (knowledge distillation); in compare also `variant:NAME`"},
+    {.name = "distillation",
+     .type = HT_FIELD_DOUBLE,
+     AT(train.distillation),
+     .max = 1,
+     .flags = HT_FIELD_OPEN_MIN,
+     .fallback = "0.5",
+     .help = "with a teacher: share of its loss; the rest is train.loss"},
+    {.name = "temperature",
+     .type = HT_FIELD_DOUBLE,
+     AT(train.temperature),
+     .max = 1000,
+     .flags = HT_FIELD_OPEN_MIN,
+     .fallback = "4",
+     .help = "with a teacher: divides the outputs of both networks before softmax"},
 };
 static const struct ht_field_table train_table = HT_FIELD_TABLE(train_fields);
 

@@ -14,6 +14,7 @@
 #include "train/metrics.h"
 #include "train/run.h"
 #include "train/setup.h"
+#include "train/teacher.h"
 
 #define EVALUATION_BATCH 256
 
@@ -176,6 +177,8 @@ enum ht_status ht_trainer_create(struct ht_trainer **ret, const struct ht_experi
         status = ht_fail_memory(err);
     if (status == HT_OK)
         status = ht_objective_init(&t->objective, experiment, dataset, err);
+    if (status == HT_OK && experiment->train.teacher[0])
+        status = ht_teacher_create(&t->objective.teacher, experiment, dataset, &t->objective, err);
     /* All stages, so that what is wrong with one is told now; the first is left. */
     for (size_t n = ht_experiment_stages(experiment); status == HT_OK && n > 0; n--)
         status = ht_trainer_enter_stage(t, n - 1, err);
@@ -193,6 +196,7 @@ void ht_trainer_destroy(struct ht_trainer *t)
     if (!t)
         return;
     ht_trainer_leave_stage(t);
+    ht_teacher_destroy(t->objective.teacher);
     ht_pool_destroy(t->pool);
     ht_free(t->stage_experiment);
     ht_text_finish(&t->resolved);

@@ -30,7 +30,7 @@ def metrics(name):
 def stop_and_resume(name, *more):
     """The run again, stopped wherever its time is up, and with other ways through the arithmetic."""
     whole = {n: read("runs", name, n) for n in PRODUCTS}
-    args = ["train", name + ".yaml", "run.max_minutes=0.00003", "run.dir=parts", *more]
+    args = ["train", name + ".yaml", "run.max_minutes=0.00001", "run.dir=parts", *more]
     r, stops = run(*args, code=(0, 75)), 0
     while r.code == 75:
         stops += 1
@@ -236,6 +236,78 @@ def _():
     write_experiment("sweep", "{progressive: [8, 4]}")
     rows = run("compare", "sweep.yaml", "--bits", "32,8,4,2,1", "-o", "json").json()
     equal([r["mismatched_outputs"] for r in rows[1:]], [0] * 4)
+
+
+# --- teachers ---
+
+def teach(name, quant, *more, train_map="{epochs: 12, batch: 20, teacher: runs/master, %s}", share=""):
+    write_experiment(name, quant, train=train_map % share)
+    row = train(name, *more)
+    return row, metrics(name)
+
+
+@test("train.teacher: with the whole loss the teacher's, labels are not needed")
+def _():
+    write_experiment("master", "{weights: {bits: 32}, activations: {bits: 32}, input: {bits: 32}}",
+                     train="{epochs: 20, batch: 20}")
+    run("train", "master.yaml", "-o", "json")
+    quant = "{weights: {bits: 2}, activations: {bits: 2}}"
+    row, alone = teach("pupil", quant, share="distillation: 1")
+    assert row["score"] > 0.8, row
+    # Another loss of the labels, and another number for them: no bit of the network changes.
+    for more in ("train.loss=squared_hinge", "train.label_smoothing=0.3"):
+        _, other = teach("pupil", quant, more, share="distillation: 1")
+        for a, b in zip(alone, other):
+            for key in ("train_loss", "validation_accuracy", "gradient_norm"):
+                equal(a[key], b[key], more)
+    losses = {}
+    for share in ("distillation: 1, temperature: 1", "distillation: 0.5", "distillation: 0.001"):
+        losses[share] = teach("pupil", quant, share=share)[1][0]["train_loss"]
+    assert len(set(losses.values())) == 3, losses
+    # As good as no teacher.
+    write_experiment("pupil", quant, train="{epochs: 12, batch: 20}")
+    train("pupil")
+    without = metrics("pupil")[0]["train_loss"]
+    assert abs(losses["distillation: 0.001"] - without) < 0.03 * without, (losses, without)
+
+
+@test("train.teacher: stop and resume, kernels and threads give the same bytes; a quantized teacher")
+def _():
+    teach("pupil", "{weights: {bits: 2}, start_epoch: 1}", share="temperature: 2")
+    stop_and_resume("pupil")
+    write_experiment("again", "{weights: {bits: 3}}", train="{epochs: 2, batch: 20, teacher: runs/pupil}")
+    train("again")
+    stop_and_resume("again")
+
+
+@test("train.teacher in compare: variant:NAME; what does not fit is refused with its place")
+def _():
+    experiment("taught", "pics.yaml", LAYERS, dataset="validation: 200", train="{epochs: 3, batch: 20}",
+               quant="{weights: {bits: 2}, activations: {bits: 2}}", more="""variants:
+  - {name: pupil, train: {teacher: variant:float32, from: variant:float32}}
+  - {name: float32, quant: null}
+""")
+    rows = run("compare", "taught.yaml", "-o", "json").json()
+    equal([r["mismatched_outputs"] for r in rows], [0, 0])
+    contains(read("runs/taught/pupil-seed1/config.yaml").decode(),
+             "teacher: runs/taught/float32-seed1\n")
+
+    def refused(train_map, *parts, code=2, **more):
+        write_experiment("no", "{weights: {bits: 4}}", train=train_map, **more)
+        contains(run("train", "no.yaml", code=code).err, *parts)
+
+    refused("{epochs: 0, from: runs/master, teacher: runs/master}", "no.yaml:6:48", "nobody to teach")
+    refused("{epochs: 2, teacher: variant:x}", "halftone compare")
+    refused("{epochs: 2, teacher: runs/nobody}", "no.yaml", "train.teacher", "runs/nobody", code=4)
+    refused("{epochs: 2, teacher: runs/master, distillation: 0}", "distillation")
+    idx_images("wide", n=60, side=9, classes=4, test=10)
+    experiment("no", "wide.yaml", LAYERS, quant="{weights: {bits: 4}}",
+               train="{epochs: 2, teacher: runs/master}")
+    contains(run("train", "no.yaml", code=2).err, "train.teacher",
+             "from 64 to 4 values cannot teach one from 81 to 4")
+    experiment("no", "pics.yaml", LAYERS, dataset="pixels: symmetric, validation: 200",
+               quant="{weights: {bits: 4}}", train="{epochs: 2, teacher: runs/master}")
+    contains(run("train", "no.yaml", code=2).err, "data.pixels unit", "here they are symmetric")
 
 
 main()
