@@ -337,7 +337,8 @@ void ht_trainer_report(const struct ht_trainer *t, const struct ht_train_hooks *
         return;
     const int64_t rounding = ht_experiment_rounding_steps(t->e);
     event->epochs = t->e->train.epochs;
-    event->step += event->rounding ? 0 : rounding + t->state.step;
+    if (!event->rounding)
+        event->step = rounding + t->state.step;
     event->steps = rounding + t->e->train.epochs * ht_trainer_batches(t);
     hooks->event(hooks->user, event);
 }
