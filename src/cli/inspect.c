@@ -25,7 +25,13 @@ static const struct ht_column model_columns[] = {
     {.key = "output_grid", .title = "\ngrid", .kind = HT_COLUMN_TEXT},
     {.key = "output_scale", .title = "\nscale", .kind = HT_COLUMN_REAL, .digits = 6},
     {.key = "output_zero_point", .title = "\nzero point", .kind = HT_COLUMN_INTEGER},
-    {.key = "worst_accumulator", .title = "worst\naccumulator", .kind = HT_COLUMN_INTEGER},
+    {.key = "accumulator_min", .title = "accumulator\nmin", .kind = HT_COLUMN_INTEGER},
+    {.key = "accumulator_max", .title = "\nmax", .kind = HT_COLUMN_INTEGER},
+    {.key = "accumulator_bits", .title = "\nbits", .kind = HT_COLUMN_INTEGER},
+    {.key = "product_min", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "product_max", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "product_bits", .title = "\nno bias", .kind = HT_COLUMN_INTEGER},
+    {.key = "worst_accumulator", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "bytes", .title = "\nbytes", .kind = HT_COLUMN_BYTES},
 };
 
@@ -85,8 +91,16 @@ static void add_layer(struct ht_table *t, const struct ht_qmodel *m, size_t i)
     ht_table_set_real(t, "zeros", zeros(l));
     ht_table_set_text(t, "activation", l->activation);
     set_activation(t, l->output, ht_qlayer_output_quant(l));
-    if (ht_qlayer_input_kind(m, i) != HT_QOUTPUT_REAL)
+    if (ht_qlayer_input_kind(m, i) != HT_QOUTPUT_REAL) {
+        const struct ht_accumulators a = ht_qlayer_accumulators(m, i);
+        ht_table_set_integer(t, "accumulator_min", a.min);
+        ht_table_set_integer(t, "accumulator_max", a.max);
+        ht_table_set_integer(t, "accumulator_bits", a.bits);
+        ht_table_set_integer(t, "product_min", a.product_min);
+        ht_table_set_integer(t, "product_max", a.product_max);
+        ht_table_set_integer(t, "product_bits", a.product_bits);
         ht_table_set_integer(t, "worst_accumulator", ht_qlayer_worst_accumulator(m, i));
+    }
     ht_table_set_integer(t, "bytes", (int64_t)ht_qlayer_weight_bytes(l));
 }
 
