@@ -1,10 +1,10 @@
-/* Random networks as ONNX files, with inputs and the outputs that must come:
+/* Random networks as ONNX or safetensors files, with inputs and the outputs that must come:
  *
- *     write-random FOLDER FIRST COUNT onnx|qonnx|float|wide
+ *     write-random FOLDER FIRST COUNT onnx|qonnx|safetensors|float|float-safetensors|wide
  *
- * onnx, qonnx: the integer models of tests/qmodel/random_model.h, run by the C reference; wide:
- * layers whose products are as large as they can be; float: float32 networks, run by the graph that
- * training evaluates. For each seed the files NAME.onnx,
+ * onnx, qonnx, safetensors: the integer models of tests/qmodel/random_model.h, run by the C
+ * reference; wide: layers whose products are as large as they can be; float: float32 networks, run
+ * by the graph that training evaluates. For each seed the files NAME.onnx (or .safetensors),
  * NAME.in.f32 (or .u8), NAME.out.f32 (float, qonnx: .near.f32) and NAME.json. */
 #include "qmodel/random_model.h"
 
@@ -124,7 +124,8 @@ static bool export(const char *folder, const char *name, const char *format_name
     const struct ht_export_format *format;
     struct ht_error err;
     char path[512];
-    snprintf(path, sizeof path, "%s/%s.onnx", folder, name);
+    snprintf(path, sizeof path, "%s/%s%s", folder, name,
+             strcmp(format_name, "safetensors") == 0 ? ".safetensors" : ".onnx");
     if (ht_export_format_find(&format, format_name, &err) != HT_OK)
         fail(format_name, &err);
     if (format->write(source, options, path, &err) == HT_OK)
@@ -138,7 +139,8 @@ static void write_integer(const char *folder, struct ht_qmodel *m, uint64_t seed
                           const char *format)
 {
     const size_t n = ROWS * m->input.features;
-    const bool bytes = m->input.pixel_range && seed % 2, near = strcmp(format, "qonnx") == 0;
+    const bool near = strcmp(format, "qonnx") == 0;
+    const bool bytes = m->input.pixel_range && seed % 2 && strcmp(format, "safetensors") != 0;
     const struct ht_export_source source = {m, NULL};
     const struct ht_export_options options = {bytes ? HT_EXPORT_U8 : HT_EXPORT_FLOAT};
     if (export(folder, name, format, &source, &options)) {
@@ -190,7 +192,7 @@ static struct ht_model *float_model(uint64_t seed)
     return m;
 }
 
-static void write_float(const char *folder, uint64_t seed, const char *name)
+static void write_float(const char *folder, uint64_t seed, const char *name, const char *format)
 {
     struct ht_model *network = float_model(seed);
     struct ht_qmodel *m = ht_qmodel_create(0);
@@ -213,7 +215,7 @@ static void write_float(const char *folder, uint64_t seed, const char *name)
     put(folder, name, ".in.f32", x->value, ROWS * network->inputs * sizeof(float));
     ht_graph_forward(g, &run);
     put_case(folder, name, true, m, y->value);
-    if (!export(folder, name, "onnx", &source, &options))
+    if (!export(folder, name, format, &source, &options))
         exit(1);
     ht_graph_destroy(g);
     ht_qmodel_destroy(m);
@@ -223,7 +225,9 @@ static void write_float(const char *folder, uint64_t seed, const char *name)
 static void write_case(const char *folder, uint64_t seed, const char *name, const char *kind)
 {
     if (strcmp(kind, "float") == 0) {
-        write_float(folder, seed, name);
+        write_float(folder, seed, name, "onnx");
+    } else if (strcmp(kind, "float-safetensors") == 0) {
+        write_float(folder, seed, name, "safetensors");
     } else if (strcmp(kind, "wide") == 0) {
         write_integer(folder, wide_products(seed), seed, name, "onnx");
     } else {
