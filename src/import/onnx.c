@@ -94,8 +94,10 @@ static enum ht_status take_data(struct ht_import_file *f, struct ht_import_tenso
                                 const struct raw_tensor *raw, struct ht_error *err)
 {
     const struct ht_pb *data = &raw->raw;
-    if (t->number == HT_IMPORT_NONE)
+    if (t->number == HT_IMPORT_NONE) {
+        t->bytes = ht_pb_size(&raw->raw);
         return HT_OK;
+    }
     if (!raw->has_raw) {
         if (raw->unpacked || raw->repeated || (raw->typed_field && !types[raw->type].field)) {
             t->number = HT_IMPORT_NONE;
@@ -256,7 +258,7 @@ static enum ht_status read_graph(struct ht_import_file *f, struct ht_import_grap
     return status == HT_OK && damaged ? DAMAGED(f, err, "the graph") : status;
 }
 
-static enum ht_status parse(struct ht_import_file *f, const void *data, size_t size,
+static enum ht_status parse(struct ht_import_file *f, const void *data, size_t size, bool layers,
                             struct ht_error *err)
 {
     const uint8_t *bytes = data;
@@ -272,7 +274,7 @@ static enum ht_status parse(struct ht_import_file *f, const void *data, size_t s
     if (damaged || !graph.at || twice)
         return DAMAGED(f, err, "the model");
     enum ht_status status = read_graph(f, &g, graph, err);
-    if (status == HT_OK)
+    if (status == HT_OK && layers)
         status = ht_import_onnx_layers(f, &g, err);
     ht_free(g.nodes);
     return status;

@@ -197,6 +197,23 @@ static enum ht_status add_layer(struct ht_import_file *f, size_t index, struct h
 
 /* --- the file --- */
 
+/* TENSOR:bits and TENSOR:grid, for those who look at the file. */
+static void read_metadata(struct ht_import_file *f, const json_t *metadata)
+{
+    char key[HT_IMPORT_NAME + 8];
+    for (size_t i = 0; i < f->n_tensors; i++) {
+        struct ht_import_tensor *t = &f->tensors[i];
+        snprintf(key, sizeof key, "%s:bits", t->name);
+        const char *bits = json_string_value(json_object_get(metadata, key));
+        snprintf(key, sizeof key, "%s:grid", t->name);
+        const char *grid = json_string_value(json_object_get(metadata, key));
+        if (!bits || !grid || strlen(bits) > 2 || digits(bits) != strlen(bits))
+            continue;
+        t->bits = atoi(bits);
+        snprintf(t->grid, sizeof t->grid, "%s", grid);
+    }
+}
+
 static enum ht_status parse_header(struct ht_import_file *f, const char *text, size_t length,
                                    const struct body *body, struct ht_error *err)
 {
@@ -213,11 +230,13 @@ static enum ht_status parse_header(struct ht_import_file *f, const char *text, s
         if (status == HT_OK && strcmp(name, "__metadata__") != 0)
             status = get_tensor(f, body, name, about, err);
     }
+    if (status == HT_OK)
+        read_metadata(f, json_object_get(header, "__metadata__"));
     json_decref(header);
     return status;
 }
 
-static enum ht_status parse(struct ht_import_file *f, const void *data, size_t size,
+static enum ht_status parse(struct ht_import_file *f, const void *data, size_t size, bool layers,
                             struct ht_error *err)
 {
     const uint8_t *bytes = data;
@@ -237,7 +256,7 @@ static enum ht_status parse(struct ht_import_file *f, const void *data, size_t s
         status = check_places(f, &body, err);
     if (status == HT_OK && f->n_tensors)
         qsort(f->tensors, f->n_tensors, sizeof *f->tensors, by_name);
-    for (size_t i = 0; status == HT_OK && i < f->n_tensors; i++)
+    for (size_t i = 0; status == HT_OK && layers && i < f->n_tensors; i++)
         status = add_layer(f, i, err);
     return status;
 }

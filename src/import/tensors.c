@@ -21,16 +21,16 @@ const struct ht_import_format *ht_import_format_of(const char *path)
     return NULL;
 }
 
-enum ht_status ht_import_parse(struct ht_import_file **ret, const struct ht_import_format *format,
-                               const void *data, size_t size, const char *label,
-                               struct ht_error *err)
+static enum ht_status parse(struct ht_import_file **ret, const struct ht_import_format *format,
+                            const void *data, size_t size, bool layers, const char *label,
+                            struct ht_error *err)
 {
     struct ht_import_file *f = ht_calloc(1, sizeof *f);
     if (!f)
         return ht_fail_memory(err);
     f->label = label;
-    const enum ht_status status =
-        size ? format->parse(f, data, size, err) : HT_IMPORT_BAD(f, err, "the file is empty");
+    const enum ht_status status = size ? format->parse(f, data, size, layers, err)
+                                       : HT_IMPORT_BAD(f, err, "the file is empty");
     if (status == HT_OK)
         *ret = f;
     else
@@ -38,7 +38,15 @@ enum ht_status ht_import_parse(struct ht_import_file **ret, const struct ht_impo
     return status;
 }
 
-enum ht_status ht_import_read(struct ht_import_file **ret, const char *path, struct ht_error *err)
+enum ht_status ht_import_parse(struct ht_import_file **ret, const struct ht_import_format *format,
+                               const void *data, size_t size, const char *label,
+                               struct ht_error *err)
+{
+    return parse(ret, format, data, size, true, label, err);
+}
+
+static enum ht_status read_file(struct ht_import_file **ret, const char *path, bool layers,
+                                struct ht_error *err)
 {
     const struct ht_import_format *format = ht_import_format_of(path);
     char *bytes;
@@ -51,12 +59,22 @@ enum ht_status ht_import_read(struct ht_import_file **ret, const char *path, str
     enum ht_status status = ht_file_read(path, HT_IMPORT_MAX_FILE, &bytes, &size, err);
     if (status != HT_OK)
         return status;
-    status = ht_import_parse(ret, format, bytes, size, path, err);
+    status = parse(ret, format, bytes, size, layers, path, err);
     if (status == HT_OK)
         (*ret)->bytes = bytes;
     else
         ht_free(bytes);
     return status;
+}
+
+enum ht_status ht_import_read(struct ht_import_file **ret, const char *path, struct ht_error *err)
+{
+    return read_file(ret, path, true, err);
+}
+
+enum ht_status ht_import_list(struct ht_import_file **ret, const char *path, struct ht_error *err)
+{
+    return read_file(ret, path, false, err);
 }
 
 void ht_import_destroy(struct ht_import_file *f)

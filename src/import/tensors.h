@@ -34,6 +34,9 @@ struct ht_import_tensor {
     size_t n;            /* elements */
     const uint8_t *data; /* little endian, unaligned, borrowed; NULL: not of a float type */
     size_t bytes;
+    /* What halftone's own safetensors say about codes; 0 and empty: nothing. */
+    int bits;
+    char grid[16];
 };
 
 /* Parts of a layer. WEIGHT and BIAS of a batch normalization are its gain and offset. */
@@ -66,7 +69,8 @@ struct ht_import_file {
 
 struct ht_import_format {
     const char *name, *suffix;
-    enum ht_status (*parse)(struct ht_import_file *f, const void *data, size_t size,
+    /* Tensors alone, and then the layers. */
+    enum ht_status (*parse)(struct ht_import_file *f, const void *data, size_t size, bool layers,
                             struct ht_error *err);
 };
 
@@ -79,6 +83,8 @@ enum ht_status ht_import_parse(struct ht_import_file **ret, const struct ht_impo
                                struct ht_error *err);
 /* path must outlive the file. HT_ERR_CONFIG when its ending names no format. */
 enum ht_status ht_import_read(struct ht_import_file **ret, const char *path, struct ht_error *err);
+/* The tensors without looking for layers in them: any file of these formats. */
+enum ht_status ht_import_list(struct ht_import_file **ret, const char *path, struct ht_error *err);
 void ht_import_destroy(struct ht_import_file *f);
 
 /* Index of a tensor; -1: there is none. */
