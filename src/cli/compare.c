@@ -66,6 +66,8 @@ static const struct ht_column columns[] = {
      .unit = 1e-6},
     {.key = "train_seconds", .title = "\ntraining", .kind = HT_COLUMN_SECONDS},
     {.key = "samples_per_s", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "accumulator_bits", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "product_bits", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "warnings", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "run_dir", .kind = HT_COLUMN_TEXT, .flags = HT_COLUMN_MACHINE_ONLY},
 };
@@ -120,6 +122,10 @@ static void add_row(struct ht_table *t, const struct ht_compare_row *r)
     ht_table_set_real(t, "latency_us_batch1", r->latency_us);
     ht_table_set_real(t, "train_seconds", r->train_seconds);
     ht_table_set_real(t, "samples_per_s", r->samples_per_s);
+    if (r->accumulator_bits) {
+        ht_table_set_integer(t, "accumulator_bits", r->accumulator_bits);
+        ht_table_set_integer(t, "product_bits", r->product_bits);
+    }
     ht_table_set_integer(t, "warnings", (int64_t)r->warnings);
     ht_table_set_text(t, "run_dir", r->run_dir);
 }

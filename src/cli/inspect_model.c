@@ -1,4 +1,4 @@
-/* What inspect shows of an integer model: for programs one table, for people three narrow ones. */
+/* What inspect shows of an integer model: for programs one table, for people four narrow ones. */
 #include <stdio.h>
 #include <string.h>
 
@@ -9,7 +9,7 @@
 #include "report/human.h"
 
 /* The tables for people; a column may be in several. */
-enum { WEIGHTS = 1, CODES = 2, OUTPUTS = 4, ALL = 7 };
+enum { WEIGHTS = 1, CODES = 2, OUTPUTS = 4, SUMS = 8, ALL = 15 };
 
 static const struct {
     unsigned views;
@@ -38,8 +38,13 @@ static const struct {
     {OUTPUTS, {.key = "output_grid", .title = "\ngrid", .kind = HT_COLUMN_TEXT}},
     {OUTPUTS, {.key = "output_scale", .title = "\nscale", .kind = HT_COLUMN_REAL, .digits = 6}},
     {OUTPUTS, {.key = "output_zero_point", .title = "zero\npoint", .kind = HT_COLUMN_INTEGER}},
-    {OUTPUTS,
-     {.key = "worst_accumulator", .title = "worst\naccumulator", .kind = HT_COLUMN_INTEGER}},
+    {SUMS, {.key = "accumulator_min", .title = "accumulator\nmin", .kind = HT_COLUMN_INTEGER}},
+    {SUMS, {.key = "accumulator_max", .title = "\nmax", .kind = HT_COLUMN_INTEGER}},
+    {SUMS, {.key = "accumulator_bits", .title = "\nbits", .kind = HT_COLUMN_INTEGER}},
+    {SUMS, {.key = "product_min", .title = "without bias\nmin", .kind = HT_COLUMN_INTEGER}},
+    {SUMS, {.key = "product_max", .title = "\nmax", .kind = HT_COLUMN_INTEGER}},
+    {SUMS, {.key = "product_bits", .title = "\nbits", .kind = HT_COLUMN_INTEGER}},
+    {0, {.key = "worst_accumulator", .kind = HT_COLUMN_INTEGER}},
 };
 #define N_COLUMNS (sizeof model_columns / sizeof *model_columns)
 
@@ -166,8 +171,16 @@ static void add_layer(struct ht_table *t, const struct ht_qmodel *m, size_t i)
     ht_table_set_real(t, "zeros", zeros(l));
     ht_table_set_text(t, "activation", l->activation);
     set_activation(t, l->output, ht_qlayer_output_quant(l));
-    if (ht_qlayer_input_kind(m, i) != HT_QOUTPUT_REAL)
+    if (ht_qlayer_input_kind(m, i) != HT_QOUTPUT_REAL) {
+        const struct ht_accumulators a = ht_qlayer_accumulators(m, i);
+        ht_table_set_integer(t, "accumulator_min", a.min);
+        ht_table_set_integer(t, "accumulator_max", a.max);
+        ht_table_set_integer(t, "accumulator_bits", a.bits);
+        ht_table_set_integer(t, "product_min", a.product_min);
+        ht_table_set_integer(t, "product_max", a.product_max);
+        ht_table_set_integer(t, "product_bits", a.product_bits);
         ht_table_set_integer(t, "worst_accumulator", ht_qlayer_worst_accumulator(m, i));
+    }
     ht_table_set_integer(t, "bytes", (int64_t)ht_qlayer_weight_bytes(l));
     ht_table_set_integer(t, "float_bytes", (int64_t)(l->in * l->out * sizeof(float)));
     set_histogram(t, l);
@@ -188,7 +201,7 @@ static enum ht_status write_view(const struct ht_cli *cli, const struct ht_qmode
     if (status != HT_OK)
         return status;
     snprintf(shape, sizeof shape, "%zu", m->input.features);
-    if (view != CODES) { /* the input has none */
+    if (view != CODES && view != SUMS) { /* the input has none */
         ht_table_add_row(t);
         ht_table_set_text(t, "layer", "input");
         ht_table_set_text(t, "shape", shape);

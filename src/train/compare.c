@@ -272,6 +272,11 @@ static struct ht_stat stat_of_field(const struct ht_job *jobs, size_t seeds, siz
     return stat_of(x, isfinite(x[0]) ? seeds : 0);
 }
 
+static int larger(int a, int b)
+{
+    return a > b ? a : b;
+}
+
 static enum ht_status fill_row(struct ht_compare_row *row, const struct plan *p, size_t variant,
                                size_t seeds, struct ht_error *err)
 {
@@ -300,6 +305,8 @@ static enum ht_status fill_row(struct ht_compare_row *row, const struct plan *p,
         row->outputs_compared += r->outputs_compared;
         row->mismatched_outputs += r->mismatched_outputs;
         row->warnings += r->n_warnings;
+        row->accumulator_bits = larger(row->accumulator_bits, r->accumulator_bits);
+        row->product_bits = larger(row->product_bits, r->product_bits);
         row->train_seconds += r->train_seconds / (double)seeds;
         row->samples_per_s += r->samples_per_s / (double)seeds;
     }

@@ -38,6 +38,7 @@ struct ht_compare_row {
     double difference_error;                     /* standard error of that mean; NAN for n < 2 */
     size_t outputs_compared, mismatched_outputs; /* summed over seeds */
     size_t model_bytes, float_bytes;
+    int accumulator_bits, product_bits;  /* the widest over layers and seeds; 0: float32 */
     double latency_us;                   /* batch 1, one thread: median */
     double train_seconds, samples_per_s; /* means over seeds */
     size_t warnings;                     /* summed over seeds */

@@ -61,11 +61,11 @@ def _():
             equal("█" in bars, True)
 
 
-@test("for people: three tables that fit 80 columns")
+@test("for people: four tables that fit 80 columns")
 def _():
     for name in GRIDS:
         out = run("inspect", "runs/" + name).out
-        equal(out.count("\n\n"), 2)
+        equal(out.count("\n\n"), 3)
         assert max(len(line) for line in out.splitlines()) <= 80, out
     contains(run("inspect", "runs/four").out, "float32", "levels", "codes")
 
