@@ -112,6 +112,14 @@ def _():
     for i, (w, b) in enumerate(THREE, 1):
         same(back["dense%d.weight" % i], w)
         same(back["dense%d.bias" % i], b)
+    twins = [linear(2, 2) for _ in range(3)]  # only the order tells them apart
+    safetensors("twins.safetensors", {**named("10", twins[2]), **named("2", twins[1]),
+                                      **named("0", twins[0]), **named("12", linear(2, 1))})
+    run("import", "twins.safetensors", line("twins", "[{dense: 2}, relu, {dense: 2}, relu, {dense: 2}, "
+                                            "relu, {dense: 1}]"), "--out", "twins.h5", "--quiet")
+    back = parameters("twins.h5")
+    for i, (w, b) in enumerate(twins, 1):
+        same(back["dense%d.weight" % i], w, "of equal shapes")
     again = run("import", "seq.safetensors", e, "--out", "again.h5", "--quiet")
     equal(again.err, "")
     equal(read("seq.h5"), read("again.h5"), "equal bytes")
