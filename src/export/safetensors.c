@@ -112,8 +112,9 @@ static void describe(struct writer *w, const struct ht_qmodel *m)
     struct ht_qmodel_sink to = sink;
     to.user = w;
     attr_i64(w, "/", "version", ht_qmodel_version(m));
+    const enum ht_status status = ht_qmodel_describe(m, &to, w->err);
     if (w->status == HT_OK)
-        w->status = ht_qmodel_describe(m, &to, w->err);
+        w->status = status;
 }
 
 /* --- float32 networks --- */

@@ -164,11 +164,11 @@ static int find_part(const struct ht_import_file *f, const char *module, const c
     return ht_import_find(f, name);
 }
 
-/* The module that `name` is the `part` of. */
+/* The module that `name` is the `part` of. ".weight" is of none. */
 static bool is_part(const char *name, const char *part, char module[HT_IMPORT_NAME])
 {
     const size_t n = strlen(name), m = strlen(part);
-    if (n < m || strcmp(name + n - m, part) != 0 || (n > m && name[n - m - 1] != '.'))
+    if (n < m || n == m + 1 || strcmp(name + n - m, part) != 0 || (n > m && name[n - m - 1] != '.'))
         return false;
     memcpy(module, name, n);
     module[n > m ? n - m - 1 : 0] = '\0';
@@ -190,6 +190,7 @@ static enum ht_status add_layer(struct ht_import_file *f, size_t index, struct h
         return status;
     for (int i = 0; i < (dense ? 2 : HT_IMPORT_PARTS); i++)
         l->tensor[i] = find_part(f, module, parts[i]);
+    l->tensor[dense ? HT_IMPORT_WEIGHT : HT_IMPORT_MEAN] = (int)index;
     if (batchnorm && l->tensor[HT_IMPORT_VARIANCE] < 0)
         return HT_IMPORT_BAD(f, err, "%s has no running_var beside it", t->name);
     return ht_import_settle_layer(f, l, err);

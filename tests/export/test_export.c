@@ -45,7 +45,7 @@ static struct ht_qmodel *usual_model(void)
 Test(export, memory_that_runs_out)
 {
     static const char *const formats[] = {"onnx", "qonnx", "safetensors"};
-    static const long at_least[] = {100, 100, 3};
+    static const long at_least[] = {100, 100, 4};
     struct ht_qmodel *m = usual_model();
     struct ht_error err;
     char path[128];

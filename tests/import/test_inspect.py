@@ -10,7 +10,7 @@ sys.dont_write_bytecode = True
 import numpy as np  # noqa: E402
 
 import safetensors_numpy  # noqa: E402
-from harness import contains, equal, experiment, idx_images, main, path, read, run, test, write  # noqa: E402
+from harness import SANITIZED, contains, equal, experiment, idx_images, main, path, read, run, test, write  # noqa: E402
 
 idx_images("pics", n=300, test=60)
 GRIDS = {"four": "{weights: {bits: 4}}", "eight": "{weights: {bits: 8}}",
@@ -18,6 +18,8 @@ GRIDS = {"four": "{weights: {bits: 4}}", "eight": "{weights: {bits: 8}}",
          "book": "{weights: {bits: 3, grid: codebook}}",
          "affine": "{weights: {bits: 5, grid: affine, granularity: tensor}}",
          "float16": "{weights: {bits: 16}}"}
+if SANITIZED:
+    GRIDS = {name: GRIDS[name] for name in ("four", "book", "float16")}
 for name, quant in GRIDS.items():
     run("train", experiment(name, "pics.yaml", "[{dense: 30}, relu, {dense: 4}]", quant=quant,
                             train="{epochs: 1}"), "--quiet")
