@@ -144,9 +144,10 @@ const struct ht_command ht_command_export = {
         "The integer model is run over the whole test part beside the fake-quant network: one\n"
         "output that differs in one bit is exit code 7. Of hdf5 that is the file, read back; "
         "other\n"
-        "formats are written when the model has passed. A float32 network can go to onnx.",
+        "formats are written when the model has passed. A float32 network can go to onnx and\n"
+        "safetensors.",
     .options = {[TO] = {"to", 't', "FORMAT",
-                        "hdf5 (default), onnx, qonnx; c and safetensors are not built yet"},
+                        "hdf5 (default), onnx, qonnx, safetensors; c is not built yet"},
                 [OUT] = {"out", 0, "PATH", "the file to write (default: NAME.h5, NAME.onnx, ...)"},
                 [INPUT] = {"input", 0, "KIND",
                            "of onnx and qonnx: float (default), or u8: image bytes as they are"}},

@@ -4,13 +4,15 @@
 
 #include "base/text.h"
 #include "export/onnx.h"
+#include "export/safetensors.h"
 
 static const struct ht_export_format formats[] = {
     {"hdf5", ".h5", false, NULL, NULL},
     {"onnx", ".onnx", true, ht_export_onnx, ht_onnx_agreement},
     {"qonnx", ".qonnx.onnx", false, ht_export_qonnx, ht_qonnx_agreement},
+    {"safetensors", ".safetensors", true, ht_export_safetensors, NULL},
 };
-static const char *const planned[] = {"c", "safetensors"};
+static const char *const planned[] = {"c"};
 static const char *const inputs[] = {[HT_EXPORT_FLOAT] = "float", [HT_EXPORT_U8] = "u8"};
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
@@ -59,7 +61,8 @@ enum ht_status ht_export_check_source(const struct ht_export_format *format,
     if (network->quantized || format->floats)
         return HT_OK;
     return ht_fail(err, HT_ERR_CONFIG,
-                   "this is a float32 network: it has no integer form for %s (it can go to onnx)",
+                   "this is a float32 network: it has no integer form for %s (it can go to onnx or "
+                   "safetensors)",
                    format->name);
 }
 

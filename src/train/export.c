@@ -90,7 +90,8 @@ enum ht_status ht_export_session(struct ht_export_report *ret, struct ht_session
     struct ht_evaluation validation;
     if (!s->model->quantized)
         return ht_fail(err, HT_ERR_CONFIG,
-                       "%s is a float32 network: it has no integer form (it can go to onnx)",
+                       "%s is a float32 network: it has no integer form (it can go to onnx or "
+                       "safetensors)",
                        s->experiment->name);
     enum ht_status status = prepare(&network, &validation, s, err);
     if (status == HT_OK)

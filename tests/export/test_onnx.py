@@ -287,7 +287,7 @@ def _():
         r = run("export", source, "--to", kind, "--out", "no.file", code=2)
         contains(r.err, "float32 network", "onnx")
     r = run("export", "runs/four", "--to", "onyx", code=2)
-    contains(r.err, "did you mean 'onnx'?", "hdf5, onnx, qonnx, c, safetensors")
+    contains(r.err, "did you mean 'onnx'?", "hdf5, onnx, qonnx, safetensors, c")
     contains(run("export", "runs/four", "--input", "u8", code=2).err, "--input")
     contains(run("export", "runs/four", "--to", "onnx", "--input", "u9", code=2).err, "float, u8")
     contains(run("export", "runs/four", "--to", "onnx", "--out", "none/a.onnx", code=5).err,

@@ -1,16 +1,21 @@
-/* Random networks as ONNX files, with inputs and the outputs that must come:
+/* Random networks as ONNX or safetensors files, with inputs and the outputs that must come:
  *
- *     write-random FOLDER FIRST COUNT onnx|qonnx|float|wide|exact|modes
+/* Random networks as ONNX or safetensors files, with inputs and the outputs that must come:
+ *
+ *     write-random FOLDER FIRST COUNT KIND
  *     write-random FOLDER NAME MODEL.h5 ROWS.f32
  *
- * onnx, qonnx: the integer models of tests/qmodel/random_model.h, run by the C reference; wide:
- * layers whose products are as large as they can be; float: float32 networks, run by the graph that
- * training evaluates; exact, modes: of any kinds of activations, modes also real ones. For each
- * seed the files NAME.onnx, NAME.in.f32 (or .u8), NAME.out.f32 (float, qonnx, modes: .near.f32,
- * modes with .bound.f32, how far it may be off) and NAME.json.
+ * KIND onnx, qonnx, safetensors: the integer models of tests/qmodel/random_model.h, run by the C
+ * reference; wide: layers whose products are as large as they can be; float, float-safetensors:
+ * float32 networks, run by the graph that training evaluates; exact, modes: of any kinds of
+ * activations, modes also real ones. For each seed the files NAME.onnx (or .safetensors),
+ * NAME.in.f32 (or .u8), NAME.out.f32 (float, qonnx, modes: .near.f32, modes with .bound.f32, how
+far
+ * it may be off) and NAME.json.
  *
  * The second form: inputs, outputs and bounds of a model that there is. */
 #include "export/random_modes.h"
+#include "qmodel/random_model.h"
 
 #include "autograd/graph.h"
 #include "export/export.h"
@@ -141,7 +146,8 @@ static bool export(const char *folder, const char *name, const char *format_name
     const struct ht_export_format *format;
     struct ht_error err;
     char path[512];
-    snprintf(path, sizeof path, "%s/%s.onnx", folder, name);
+    snprintf(path, sizeof path, "%s/%s%s", folder, name,
+             strcmp(format_name, "safetensors") == 0 ? ".safetensors" : ".onnx");
     if (ht_export_format_find(&format, format_name, &err) != HT_OK)
         fail(format_name, &err);
     if (format->write(source, options, path, &err) == HT_OK)
@@ -155,7 +161,7 @@ static void write_integer(const char *folder, struct ht_qmodel *m, uint64_t seed
                           const char *format)
 {
     const size_t n = ROWS * m->input.features;
-    const bool bytes = m->input.pixel_range && seed % 2;
+    const bool bytes = m->input.pixel_range && seed % 2 && strcmp(format, "safetensors") != 0;
     const bool qonnx = strcmp(format, "qonnx") == 0, modes = strncmp(name, "modes", 5) == 0;
     const struct ht_export_source source = {m, NULL};
     const struct ht_export_options options = {.input = bytes ? HT_EXPORT_U8 : HT_EXPORT_FLOAT};
@@ -210,7 +216,7 @@ static struct ht_model *float_model(uint64_t seed)
     return m;
 }
 
-static void write_float(const char *folder, uint64_t seed, const char *name)
+static void write_float(const char *folder, uint64_t seed, const char *name, const char *format)
 {
     struct ht_model *network = float_model(seed);
     struct ht_qmodel *m = ht_qmodel_create(0);
@@ -233,7 +239,7 @@ static void write_float(const char *folder, uint64_t seed, const char *name)
     put(folder, name, ".in.f32", x->value, ROWS * network->inputs * sizeof(float));
     ht_graph_forward(g, &run);
     put_case(folder, name, true, m, y->value, ROWS);
-    if (!export(folder, name, "onnx", &source, &options))
+    if (!export(folder, name, format, &source, &options))
         exit(1);
     ht_graph_destroy(g);
     ht_qmodel_destroy(m);
@@ -243,7 +249,9 @@ static void write_float(const char *folder, uint64_t seed, const char *name)
 static void write_case(const char *folder, uint64_t seed, const char *name, const char *kind)
 {
     if (strcmp(kind, "float") == 0) {
-        write_float(folder, seed, name);
+        write_float(folder, seed, name, "onnx");
+    } else if (strcmp(kind, "float-safetensors") == 0) {
+        write_float(folder, seed, name, "safetensors");
     } else if (strcmp(kind, "wide") == 0) {
         write_integer(folder, wide_products(seed), seed, name, "onnx");
     } else if (strcmp(kind, "exact") == 0 || strcmp(kind, "modes") == 0) {
