@@ -41,6 +41,21 @@ size_t ht_predictor_classes(const struct ht_predictor *p); /* 0: not a classifie
 /* Borrowed until close; NULL when out of range. */
 const char *ht_predictor_class_name(const struct ht_predictor *p, size_t class_index);
 
+/* Borrowed until close: the experiment's name; "classification", "regression" or "autoencoder";
+ * "integer", "dynamic", "weight-only", "float16" or "mixed". */
+const char *ht_predictor_name(const struct ht_predictor *p);
+const char *ht_predictor_task(const struct ht_predictor *p);
+const char *ht_predictor_mode(const struct ht_predictor *p);
+
+struct ht_layer {
+    char name[64], activation[16];
+    size_t inputs, outputs;
+    int weight_bits, input_bits; /* input_bits: of what the layer takes; 32: float32 */
+};
+size_t ht_predictor_layers(const struct ht_predictor *p);
+/* HT_ERR_CONFIG when index is not below the number of layers. */
+enum ht_status ht_predictor_layer(const struct ht_predictor *p, size_t index, struct ht_layer *ret);
+
 /* The class that one row of outputs stands for: the largest, the first at a tie; with one output 1
  * when it is > 0, else 0. */
 size_t ht_predictor_class(const struct ht_predictor *p, const float *outputs);

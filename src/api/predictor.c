@@ -1,10 +1,19 @@
 #include <halftone/predictor.h>
+#include <halftone/version.h>
+
+#include <stdio.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/pool.h"
 #include "infer/runtime.h"
 #include "qmodel/qmodel.h"
 #include "train/run.h"
+
+const char *ht_version(void)
+{
+    return HALFTONE_VERSION;
+}
 
 struct ht_predictor {
     struct ht_qmodel *model;
@@ -105,6 +114,42 @@ size_t ht_predictor_classes(const struct ht_predictor *p)
 const char *ht_predictor_class_name(const struct ht_predictor *p, size_t class_index)
 {
     return class_index < p->model->n_classes ? p->model->classes[class_index] : NULL;
+}
+
+const char *ht_predictor_name(const struct ht_predictor *p)
+{
+    return p->model->name;
+}
+
+const char *ht_predictor_task(const struct ht_predictor *p)
+{
+    return p->model->task;
+}
+
+const char *ht_predictor_mode(const struct ht_predictor *p)
+{
+    return ht_qmodel_mode(p->model);
+}
+
+size_t ht_predictor_layers(const struct ht_predictor *p)
+{
+    return p->model->n_layers;
+}
+
+enum ht_status ht_predictor_layer(const struct ht_predictor *p, size_t index, struct ht_layer *ret)
+{
+    if (index >= p->model->n_layers)
+        return HT_ERR_CONFIG;
+    const struct ht_qlayer *l = &p->model->layers[index];
+    const bool real = ht_qlayer_input_kind(p->model, index) == HT_QOUTPUT_REAL;
+    memset(ret, 0, sizeof *ret);
+    snprintf(ret->name, sizeof ret->name, "%s", l->name);
+    snprintf(ret->activation, sizeof ret->activation, "%s", l->activation);
+    ret->inputs = l->in;
+    ret->outputs = l->out;
+    ret->weight_bits = l->weights.grid.bits;
+    ret->input_bits = real ? 32 : ht_qlayer_input_quant(p->model, index)->grid.bits;
+    return HT_OK;
 }
 
 void ht_predictor_run(struct ht_predictor *p, const float *rows, size_t n, float *outputs)

@@ -84,14 +84,22 @@ enum ht_status ht_train_text(const char *name, const char *yaml, size_t length,
     return status;
 }
 
-static enum ht_status export(struct ht_export_report *report, struct ht_session *session,
-                             const struct ht_export_format *format, const char *path,
-                             struct ht_error *err) {
-    const struct ht_export_options options = {0}; struct ht_qmodel *m = NULL;
-    if (!format->write) return ht_export_session(report, session, path, err);
+static enum ht_status write_export(struct ht_export_report *report, struct ht_session *session,
+                                   const struct ht_export_format *format, const char *path,
+                                   struct ht_error *err)
+{
+    struct ht_export_options options = {0};
+    struct ht_qmodel *m = NULL;
+    if (!format->write)
+        return ht_export_session(report, session, path, err);
     enum ht_status status = ht_export_check_source(format, session->model, err);
-    if (status == HT_OK) status = ht_export_lowered(&m, report, session, err);
-    if (status == HT_OK) status = ht_export_write(format, m, session->model, &options, path, err);
+    if (status == HT_OK)
+        status = ht_export_lowered(&m, report, session, err);
+    if (status == HT_OK) {
+        options.split = report->split;
+        options.score = report->parity.fake_quant_score;
+        status = ht_export_write(format, m, session->model, &options, path, err);
+    }
     ht_qmodel_destroy(m);
     return status;
 }
@@ -107,7 +115,7 @@ enum ht_status ht_export(const char *run_or_checkpoint, const char *format_name,
         status = ht_session_from_checkpoint(&session, run_or_checkpoint, err);
     if (status != HT_OK)
         return status;
-    status = export(&report, &session, format, path, err);
+    status = write_export(&report, &session, format, path, err);
     ht_session_finish(&session);
     if (status != HT_OK && status != HT_ERR_THRESHOLD)
         return status;

@@ -39,6 +39,9 @@ struct ht_run {
     enum ht_mode mode;
     uint64_t seed, step;   /* dropout masks: counter-based */
     bool freeze_batchnorm; /* TRAIN: use running statistics, do not update them */
+    /* > 0: EVAL, but batch normalization uses the statistics of the batch, and the running ones go
+     * this share of the way to them. */
+    double reestimate_batchnorm;
     /* How far the annealing of a soft network has come: the share of its steps that is done, and
      * the epochs since it began. */
     double soft_share, soft_epochs;

@@ -75,5 +75,11 @@ struct ht_attr_batchnorm {
 struct ht_attr_softmax_cross_entropy {
     ht_real label_smoothing; /* Szegedy et al. 2016, sec. 7 */
 };
+struct ht_attr_distillation {
+    ht_real temperature; /* Hinton et al. 2015, sec. 2 */
+};
+struct ht_attr_blend {
+    ht_real share; /* of the second input */
+};
 
 #endif

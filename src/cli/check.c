@@ -122,6 +122,9 @@ static void say_totals(const struct ht_cli *cli, const struct ht_experiment *e,
                ht_human_bytes(bytes).s, ht_human_bytes(ht_dataset_bytes(d)).s);
     if (e->quant.start_epoch > 0 && ht_experiment_quantized(e))
         ht_cli_say(cli, "float32 until epoch %d, quantized from there", e->quant.start_epoch);
+    for (size_t i = 0; i + 1 < ht_experiment_stages(e); i++)
+        ht_cli_say(cli, "%d bits at least until epoch %d", e->quant.progressive[i],
+                   ht_experiment_stage_start(e, i + 1));
 }
 
 enum ht_status ht_cli_print_plan(const struct ht_cli *cli, const struct ht_experiment *e,

@@ -66,6 +66,8 @@ static const struct ht_column columns[] = {
      .unit = 1e-6},
     {.key = "train_seconds", .title = "\ntraining", .kind = HT_COLUMN_SECONDS},
     {.key = "samples_per_s", .kind = HT_COLUMN_REAL, .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "accumulator_bits", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "product_bits", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "warnings", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "run_dir", .kind = HT_COLUMN_TEXT, .flags = HT_COLUMN_MACHINE_ONLY},
 };
@@ -98,6 +100,7 @@ static void add_row(struct ht_table *t, const struct ht_compare_row *r)
 {
     char smaller[32];
     snprintf(smaller, sizeof smaller, "%.1fx", (double)r->float_bytes / (double)r->model_bytes);
+    const bool trained = r->seeds > 0; /* else there is nothing to tell of it */
     ht_table_add_row(t);
     ht_table_set_text(t, "name", r->name);
     ht_table_set_integer(t, "weight_bits", r->weight_bits);
@@ -112,14 +115,20 @@ static void add_row(struct ht_table *t, const struct ht_compare_row *r)
     set_stat(t, "float_anomaly_auc", &r->float_auc);
     set_stat(t, "integer_anomaly_auc", &r->integer_auc);
     set_difference(t, r);
-    ht_table_set_integer(t, "mismatched_outputs", (int64_t)r->mismatched_outputs);
-    ht_table_set_integer(t, "outputs_compared", (int64_t)r->outputs_compared);
-    ht_table_set_integer(t, "model_bytes", (int64_t)r->model_bytes);
     ht_table_set_integer(t, "float_bytes", (int64_t)r->float_bytes);
-    ht_table_set_text(t, "smaller", smaller);
-    ht_table_set_real(t, "latency_us_batch1", r->latency_us);
-    ht_table_set_real(t, "train_seconds", r->train_seconds);
-    ht_table_set_real(t, "samples_per_s", r->samples_per_s);
+    if (trained) {
+        ht_table_set_integer(t, "mismatched_outputs", (int64_t)r->mismatched_outputs);
+        ht_table_set_integer(t, "outputs_compared", (int64_t)r->outputs_compared);
+        ht_table_set_integer(t, "model_bytes", (int64_t)r->model_bytes);
+        ht_table_set_text(t, "smaller", smaller);
+        ht_table_set_real(t, "latency_us_batch1", r->latency_us);
+        ht_table_set_real(t, "train_seconds", r->train_seconds);
+        ht_table_set_real(t, "samples_per_s", r->samples_per_s);
+    }
+    if (r->accumulator_bits) {
+        ht_table_set_integer(t, "accumulator_bits", r->accumulator_bits);
+        ht_table_set_integer(t, "product_bits", r->product_bits);
+    }
     ht_table_set_integer(t, "warnings", (int64_t)r->warnings);
     ht_table_set_text(t, "run_dir", r->run_dir);
 }
@@ -174,6 +183,11 @@ static void on_event(void *user, int64_t steps_done, int64_t steps, int jobs_don
     }
 }
 
+static void on_lost(void *user, const char *why)
+{
+    ht_progress_say(user, why);
+}
+
 static enum ht_status parse(const struct ht_cli *cli, struct ht_compare_options *o, int *bits,
                             struct ht_error *err)
 {
@@ -210,6 +224,7 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
     const struct ht_experiment *e = ht_config_experiment(config);
     ht_progress_begin(&progress, stderr, cli->quiet, e->name, ht_cli_now());
     options.event = on_event;
+    options.lost = on_lost;
     options.user = &progress;
     status = ht_compare(&rows, &n, config, &options, err);
     ht_progress_end(&progress, ht_cli_now(), NULL);

@@ -13,6 +13,7 @@ enum { TO, OUT, INPUT, PREFIX };
 static const struct ht_column columns[] = {
     {.key = "file", .kind = HT_COLUMN_TEXT},
     {.key = "format", .kind = HT_COLUMN_TEXT},
+    {.key = "agreement", .title = "outputs\nagree", .kind = HT_COLUMN_TEXT},
     {.key = "split", .kind = HT_COLUMN_TEXT},
     {.key = "samples", .kind = HT_COLUMN_INTEGER},
     {.key = "outputs_compared", .title = "outputs\ncompared", .kind = HT_COLUMN_INTEGER},
@@ -80,7 +81,15 @@ static enum ht_status report_costs(const struct ht_cli *cli, const struct ht_qmo
     return status;
 }
 
-static enum ht_status print_report(const struct ht_cli *cli, const char *format, const char *path,
+/* What the options say. */
+struct choice {
+    const struct ht_export_format *format;
+    struct ht_export_options options;
+    char path[HT_PATH_LENGTH];
+    const char *agreement; /* of those who run the file */
+};
+
+static enum ht_status print_report(const struct ht_cli *cli, const struct choice *c,
                                    const struct ht_export_report *r,
                                    const struct ht_export_cost *cost, struct ht_error *err)
 {
@@ -89,8 +98,9 @@ static enum ht_status print_report(const struct ht_cli *cli, const char *format,
     if (status != HT_OK)
         return status;
     ht_table_add_row(t);
-    ht_table_set_text(t, "file", path);
-    ht_table_set_text(t, "format", format);
+    ht_table_set_text(t, "file", c->path);
+    ht_table_set_text(t, "format", c->format->name);
+    ht_table_set_text(t, "agreement", r->parity.mismatched_outputs ? "no" : c->agreement);
     ht_table_set_text(t, "split", r->split);
     ht_table_set_integer(t, "samples", (int64_t)r->parity.samples);
     ht_table_set_integer(t, "outputs_compared", (int64_t)r->parity.outputs_compared);
@@ -117,13 +127,6 @@ static bool is_checkpoint(const char *path)
     ht_container_close(r);
     return true;
 }
-
-/* What the options say. */
-struct choice {
-    const struct ht_export_format *format;
-    struct ht_export_options options;
-    char path[HT_PATH_LENGTH];
-};
 
 static enum ht_status choose(struct choice *c, const struct ht_cli *cli, struct ht_error *err)
 {
@@ -157,16 +160,25 @@ static enum ht_status choose_path(struct choice *c, const char *out, const char 
 }
 
 /* *cost: of code, else nothing. */
-static enum ht_status export(struct ht_export_report *report, struct ht_export_cost *cost,
-                             struct ht_session *session, const struct choice *c,
-                             const struct ht_cli *cli, struct ht_error *err) {
+static enum ht_status write_export(struct ht_export_report *report, struct ht_export_cost *cost,
+                                   struct ht_session *session, struct choice *c,
+                                   const struct ht_cli *cli, struct ht_error *err)
+{
     struct ht_qmodel *m = NULL;
-    if (!c->format->write) return ht_export_session(report, session, c->path, err);
+    c->agreement = "bit for bit";
+    if (!c->format->write)
+        return ht_export_session(report, session, c->path, err);
     enum ht_status status = ht_export_check_source(c->format, session->model, err);
-    if (status == HT_OK) status = ht_export_lowered(&m, report, session, err);
     if (status == HT_OK)
+        status = ht_export_lowered(&m, report, session, err);
+    if (status == HT_OK) {
+        c->options.split = report->split;
+        c->options.score = report->parity.fake_quant_score;
+        c->agreement = ht_export_agreement(c->format, m, session->model);
         status = ht_export_write(c->format, m, session->model, &c->options, c->path, err);
-    if (status == HT_OK && c->format->code) status = report_costs(cli, m, cost, err);
+    }
+    if (status == HT_OK && c->format->code)
+        status = report_costs(cli, m, cost, err);
     ht_qmodel_destroy(m);
     return status;
 }
@@ -184,10 +196,10 @@ static enum ht_status run(const struct ht_cli *cli, struct ht_error *err)
         return status;
     status = choose_path(&c, cli->values[OUT], session.experiment->name, err);
     if (status == HT_OK)
-        status = export(&report, &cost, &session, &c, cli, err);
+        status = write_export(&report, &cost, &session, &c, cli, err);
     if (status == HT_OK || status == HT_ERR_THRESHOLD) {
         enum ht_status printed =
-            print_report(cli, c.format->name, c.path, &report, &cost, status == HT_OK ? err : NULL);
+            print_report(cli, &c, &report, &cost, status == HT_OK ? err : NULL);
         if (status == HT_OK)
             status = printed;
     }
@@ -203,10 +215,9 @@ const struct ht_command ht_command_export = {
         "The integer model is run over the whole test part beside the fake-quant network: one\n"
         "output that differs in one bit is exit code 7. Of hdf5 that is the file, read back; "
         "other\n"
-        "formats are written when the model has passed. A float32 network can go to onnx.\n"
-        "c writes NAME.h and NAME.c into a folder, NAME being the prefix.",
-    .options = {[TO] = {"to", 't', "FORMAT",
-                        "hdf5 (default), onnx, qonnx, c; safetensors is not built yet"},
+        "formats are written when the model has passed. A float32 network can go to onnx and\n"
+        "safetensors. c writes NAME.h and NAME.c into a folder, NAME being the prefix.",
+    .options = {[TO] = {"to", 't', "FORMAT", "hdf5 (default), onnx, qonnx, safetensors, c"},
                 [OUT] = {"out", 0, "PATH",
                          "the file to write (default: NAME.h5, NAME.onnx, ...); of c the folder "
                          "(NAME-c)"},

@@ -93,6 +93,8 @@ static const struct ht_column columns[] = {
     {.key = "float_bytes", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "train_seconds", .title = "training\ntime", .kind = HT_COLUMN_SECONDS},
     {.key = "samples_per_s", .title = "samples\nper second", .kind = HT_COLUMN_REAL},
+    {.key = "accumulator_bits", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
+    {.key = "product_bits", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "warnings", .kind = HT_COLUMN_INTEGER, .flags = HT_COLUMN_MACHINE_ONLY},
     {.key = "run_dir", .kind = HT_COLUMN_TEXT, .flags = HT_COLUMN_MACHINE_ONLY},
 };
@@ -137,6 +139,10 @@ static enum ht_status print_result(const struct ht_cli *cli, const struct ht_run
     ht_table_set_integer(t, "float_bytes", (int64_t)r->float_bytes);
     ht_table_set_real(t, "train_seconds", r->train_seconds);
     ht_table_set_real(t, "samples_per_s", r->samples_per_s);
+    if (r->accumulator_bits) {
+        ht_table_set_integer(t, "accumulator_bits", r->accumulator_bits);
+        ht_table_set_integer(t, "product_bits", r->product_bits);
+    }
     ht_table_set_integer(t, "warnings", (int64_t)r->n_warnings);
     ht_table_set_text(t, "run_dir", r->run_dir);
     status = ht_table_write(t, cli->format, stdout, err);

@@ -42,6 +42,16 @@ void ht_config_variant(const struct ht_config *config, size_t index, struct ht_e
 enum ht_status ht_experiment_set(struct ht_experiment *experiment, const char *key,
                                  const char *value, struct ht_error *err);
 
+/* quant.progressive: how many stages a training has, at least 1; the first epoch (0-based) of one;
+ * and the experiment with the widths that quantizers have in it: its own in the last one. The
+ * others may fail (HT_ERR_CONFIG) for a grid that does not have the width. */
+size_t ht_experiment_stages(const struct ht_experiment *experiment);
+int ht_experiment_stage_start(const struct ht_experiment *experiment, size_t stage);
+size_t ht_experiment_stage_at(const struct ht_experiment *experiment, int64_t epoch);
+enum ht_status ht_experiment_stage(struct ht_experiment *ret,
+                                   const struct ht_experiment *experiment, size_t stage,
+                                   struct ht_error *err);
+
 /* The quantizers of a dense layer (its number among the dense layers, from 0): those of the entry
  * of quant.layers with its name, else `first`, else `last`, else quant.weights or
  * quant.activations. Borrowed. */

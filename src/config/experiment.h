@@ -7,12 +7,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HT_MAX_LAYERS    128 /* entries of model.layers */
-#define HT_MAX_OVERRIDES 128 /* entries of quant.layers */
-#define HT_MAX_VARIANTS  64
-#define HT_MAX_ANOMALIES 32 /* entries of data.anomaly_classes */
-#define HT_NAME_LENGTH   64 /* longest name, with its NUL */
-#define HT_PATH_LENGTH   1024
+#define HT_MAX_LAYERS      128 /* entries of model.layers */
+#define HT_MAX_OVERRIDES   128 /* entries of quant.layers */
+#define HT_MAX_VARIANTS    64
+#define HT_MAX_PROGRESSIVE 8  /* entries of quant.progressive */
+#define HT_MAX_ANOMALIES   32 /* entries of data.anomaly_classes */
+#define HT_NAME_LENGTH     64 /* longest name, with its NUL */
+#define HT_PATH_LENGTH     1024
 
 struct ht_source_position {
     int line, column; /* 1-based; 0 = not from the file (a default or a key=value argument) */
@@ -93,8 +94,12 @@ struct ht_experiment {
         bool given;      /* there is a quant map; else the network is float32 */
         int start_epoch; /* float training before this epoch (0 = quantized from the start) */
         int hard_epochs; /* annealed estimators: the last n epochs round as what ships does */
-        int freeze_batchnorm_epochs; /* the last n epochs use frozen BN statistics */
-        int calibration_batches;     /* before the first quantized step; 0: none */
+        int freeze_batchnorm_epochs;         /* the last n epochs use frozen BN statistics */
+        int progressive[HT_MAX_PROGRESSIVE]; /* widths before its own; see ht_experiment_stage */
+        size_t n_progressive;
+        int reestimate_batchnorm; /* training batches after each quantized epoch; 0: off */
+        int accumulator_bits;     /* 8..31 of sums of products; 32: no limit but int32 */
+        int calibration_batches;  /* before the first quantized step; 0: none */
         bool equalize, adaround, bias_correction;
         int adaround_iterations; /* of each layer */
         double dampening;        /* of oscillating weights; 0 = off */
@@ -123,6 +128,8 @@ struct ht_experiment {
         double label_smoothing;
         int early_stopping;        /* 0 = off: epochs without improvement on validation */
         char from[HT_PATH_LENGTH]; /* a run folder or checkpoint whose parameters to start from */
+        char teacher[HT_PATH_LENGTH];     /* a run folder or checkpoint whose outputs to follow */
+        double distillation, temperature; /* of the teacher: share of the loss; softness */
         struct ht_source_position at;
     } train;
     struct {

@@ -32,10 +32,10 @@ enum ht_quantizer_row {
     HT_N_QUANTIZER_ROWS
 };
 
-/* data.anomaly_classes (anomalies.c), model.layers (layers.c), quant.layers (overrides.c) and
- * variants (config.c). */
+/* data.anomaly_classes (anomalies.c), model.layers (layers.c), quant.layers (overrides.c),
+ * quant.progressive (stages.c) and variants (config.c). */
 extern const struct ht_field_custom ht_anomalies_field, ht_layers_field, ht_overrides_field,
-    ht_variants_field;
+    ht_progressive_field, ht_variants_field;
 
 /* One Markdown table for each kind of layer. */
 void ht_layers_print_reference(struct ht_text *out);

@@ -9,11 +9,40 @@ static enum ht_status check(const struct ht_export_source *source, enum ht_expor
                             struct ht_error *err)
 {
     const struct ht_model *n = source->network;
+    const struct ht_qmodel *m = source->model;
     for (size_t i = 0; n && i < n->n_blocks; i++)
         if (!ht_onnx_has_activation(n->blocks[i].activation->name, true))
             return ht_fail(err, HT_ERR_CONFIG, "%s: the activation %s has no ONNX form yet",
                            n->blocks[i].name, n->blocks[i].activation->name);
-    return ht_onnx_check_model(source->model, input, err);
+    for (size_t i = 0; !n && i < m->n_layers; i++)
+        if (ht_qlayer_is_real(m, i) && !ht_onnx_has_activation(m->layers[i].activation, true))
+            return ht_fail(err, HT_ERR_CONFIG, "%s: the activation %s has no ONNX form yet",
+                           m->layers[i].name, m->layers[i].activation);
+    return ht_onnx_check_input(m, input, err);
+}
+
+/* Is it one that every runtime computes alike? */
+static bool is_plain(const char *activation)
+{
+    static const char *const plain[] = {"none", "relu", "relu6", "leaky_relu"};
+    bool found = false;
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+        found |= strcmp(activation, plain[i]) == 0;
+    return found;
+}
+
+enum ht_agreement ht_onnx_agreement(const struct ht_export_source *source)
+{
+    const struct ht_qmodel *m = source->model;
+    bool rounds = source->network != NULL;
+    for (size_t i = 0; !source->network && i < m->n_layers; i++) {
+        const struct ht_qlayer *l = &m->layers[i];
+        rounds |= ht_qlayer_is_real(m, i) && !is_plain(l->activation);
+        rounds |= ht_qlayer_input_kind(m, i) == HT_QOUTPUT_REAL;
+        if (rounds && l->output != HT_QOUTPUT_REAL)
+            return HT_AGREEMENT_BORDERS;
+    }
+    return rounds ? HT_AGREEMENT_ROUNDING : HT_AGREEMENT_BITS;
 }
 
 enum ht_status ht_export_onnx(const struct ht_export_source *source,
@@ -29,7 +58,7 @@ enum ht_status ht_export_onnx(const struct ht_export_source *source,
         ht_onnx_float_network(&o, source->model, source->network, options->input);
     else
         ht_onnx_integer_network(&o, source->model, options->input);
-    ht_onnx_describe(&o, source);
+    ht_onnx_describe(&o, source, options);
     status = ht_onnx_write(&o, path, err);
     ht_onnx_finish(&o);
     return status;

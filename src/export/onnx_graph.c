@@ -17,6 +17,8 @@ static const struct element {
 } elements[] = {
     {ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, 32, 13, 7},
     {ONNX__TENSOR_PROTO__DATA_TYPE__INT32, 32, 13, 7},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16, 16, 13, 7},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__INT64, 64, 13, 7},
     {ONNX__TENSOR_PROTO__DATA_TYPE__UINT8, 8, 13, 7},
     {ONNX__TENSOR_PROTO__DATA_TYPE__INT8, 8, 13, 7},
     {ONNX__TENSOR_PROTO__DATA_TYPE__UINT4, 4, 21, 10},
@@ -33,20 +35,25 @@ static const struct element *find_element(int type)
     return &elements[i];
 }
 
-static void need(struct ht_onnx *o, int type)
+void ht_onnx_need(struct ht_onnx *o, int opset, int ir_version)
+{
+    if (opset > o->opset)
+        o->opset = opset;
+    if (ir_version > o->ir_version)
+        o->ir_version = ir_version;
+}
+
+void ht_onnx_need_type(struct ht_onnx *o, int type)
 {
     const struct element *e = find_element(type);
-    if (e->opset > o->opset)
-        o->opset = e->opset;
-    if (e->ir_version > o->ir_version)
-        o->ir_version = e->ir_version;
+    ht_onnx_need(o, e->opset, e->ir_version);
 }
 
 /* --- memory --- */
 
 void ht_onnx_init(struct ht_onnx *o)
 {
-    need(o, ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT);
+    ht_onnx_need_type(o, ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT);
 }
 
 void ht_onnx_finish(struct ht_onnx *o)
@@ -182,6 +189,17 @@ void ht_onnx_set_float(struct ht_onnx *o, const char *name, float value)
     a->f = value;
 }
 
+void ht_onnx_set_int_list(struct ht_onnx *o, const char *name, int64_t value)
+{
+    Onnx__AttributeProto *a = add_attribute(o, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
+    int64_t *list = ht_onnx_memory(o, 1, sizeof *list);
+    if (!a || !list)
+        return;
+    list[0] = value;
+    a->ints = list;
+    a->n_ints = 1;
+}
+
 void ht_onnx_set_text(struct ht_onnx *o, const char *name, const char *value)
 {
     Onnx__AttributeProto *a = add_attribute(o, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING);
@@ -226,7 +244,7 @@ static Onnx__TensorProto *add_tensor(struct ht_onnx *o, const char *name, int ty
     t->has_raw_data = 1;
     t->raw_data.data = (uint8_t *)bytes; /* pack only reads it */
     t->raw_data.len = size;
-    need(o, type);
+    ht_onnx_need_type(o, type);
     append(o, &o->tensors, t);
     return t;
 }
@@ -292,6 +310,16 @@ const char *ht_onnx_matrix(struct ht_onnx *o, const char *name, int type, size_t
 {
     const size_t shape[2] = {rows, columns};
     add_tensor(o, name, type, 2, shape, bytes, size);
+    return name;
+}
+
+const char *ht_onnx_place(struct ht_onnx *o, const char *name, int64_t value)
+{
+    const size_t one = 1;
+    uint8_t *bytes = ht_onnx_memory(o, 8, 1);
+    for (int i = 0; bytes && i < 8; i++)
+        bytes[i] = (uint8_t)((uint64_t)value >> 8 * i);
+    add_tensor(o, name, ONNX__TENSOR_PROTO__DATA_TYPE__INT64, 1, &one, bytes, 8);
     return name;
 }
 

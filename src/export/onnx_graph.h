@@ -30,6 +30,10 @@ struct ht_onnx {
 void ht_onnx_init(struct ht_onnx *o);
 void ht_onnx_finish(struct ht_onnx *o);
 
+/* The oldest version that has an operator, or elements of a type. */
+void ht_onnx_need(struct ht_onnx *o, int opset, int ir_version);
+void ht_onnx_need_type(struct ht_onnx *o, int type);
+
 /* Zeroed memory of the graph; NULL when there is none. */
 void *ht_onnx_memory(struct ht_onnx *o, size_t n, size_t size);
 /* Text of the graph; never NULL. */
@@ -40,6 +44,7 @@ const char *ht_onnx_node(struct ht_onnx *o, const char *op, const char *const *i
                          const char *output);
 /* Of the last node. */
 void ht_onnx_set_int(struct ht_onnx *o, const char *name, int64_t value);
+void ht_onnx_set_int_list(struct ht_onnx *o, const char *name, int64_t value); /* of one */
 void ht_onnx_set_float(struct ht_onnx *o, const char *name, float value);
 void ht_onnx_set_text(struct ht_onnx *o, const char *name, const char *value);
 void ht_onnx_set_domain(struct ht_onnx *o, const char *domain);
@@ -53,6 +58,8 @@ const char *ht_onnx_integers(struct ht_onnx *o, const char *name, int type, cons
                              size_t n, int rank);
 const char *ht_onnx_float(struct ht_onnx *o, const char *name, float value);
 const char *ht_onnx_integer(struct ht_onnx *o, const char *name, int type, int32_t value);
+/* INT64 [1]: the place of an axis. */
+const char *ht_onnx_place(struct ht_onnx *o, const char *name, int64_t value);
 const char *ht_onnx_float_matrix(struct ht_onnx *o, const char *name, size_t rows, size_t columns,
                                  const float *values);
 /* [rows, columns] as it is stored: `size` bytes, little endian, which stay the caller's until the

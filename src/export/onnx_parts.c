@@ -16,13 +16,11 @@ const char *ht_onnx_raw_input(struct ht_onnx *o, const struct ht_qinput *in,
     return "input";
 }
 
-enum ht_status ht_onnx_check_model(const struct ht_qmodel *m, enum ht_export_input kind,
+enum ht_status ht_onnx_check_input(const struct ht_qmodel *m, enum ht_export_input kind,
                                    struct ht_error *err)
 {
-    const enum ht_status status =
-        m->n_layers > 0 ? ht_qmodel_require_integer(m, "onnx", err) : HT_OK;
-    if (status != HT_OK || kind == HT_EXPORT_FLOAT || m->input.pixel_range)
-        return status;
+    if (kind == HT_EXPORT_FLOAT || m->input.pixel_range)
+        return HT_OK;
     return ht_fail(err, HT_ERR_CONFIG,
                    "%s: bytes are the input of networks for images; the features of this one are "
                    "numbers, use float",
@@ -89,10 +87,15 @@ const char *ht_onnx_layer_text(struct ht_onnx *o, const struct ht_qlayer *l)
         ht_text_printf(&t, "scale %.9g", (double)w->scale[0]);
     else
         ht_text_printf(&t, "a scale for each output");
+    if (w->group)
+        ht_text_printf(&t, ", groups of %zu inputs", w->group);
     ht_text_printf(&t, "; activation: %s", l->activation);
     if (l->output == HT_QOUTPUT_CODES) {
         ht_text_printf(&t, "; output: ");
         print_quant(&t, ht_qlayer_output_quant(l));
+    } else if (l->output == HT_QOUTPUT_DYNAMIC) {
+        ht_text_printf(&t, "; output: %d bits, grid %s, a scale for each row", l->quant.grid.bits,
+                       l->quant.grid.name);
     }
     const char *text = ht_onnx_text(o, "%s", ht_text_str(&t));
     if (t.failed)
@@ -107,6 +110,18 @@ static void print_bits(struct ht_text *t, const struct ht_qmodel *m)
         ht_text_printf(t, "%s%d", i ? " " : "", m->layers[i].weights.grid.bits);
 }
 
+/* Of what each layer takes, and of outputs that are levels. */
+static void print_activation_bits(struct ht_text *t, const struct ht_qmodel *m)
+{
+    for (size_t i = 0; i < m->n_layers; i++) {
+        const bool real = ht_qlayer_input_kind(m, i) == HT_QOUTPUT_REAL;
+        ht_text_printf(t, "%s%d", i ? " " : "", real ? 32 : ht_qlayer_input_quant(m, i)->grid.bits);
+    }
+    const struct ht_qlayer *last = &m->layers[m->n_layers - 1];
+    if (last->output == HT_QOUTPUT_CODES)
+        ht_text_printf(t, " %d", ht_qlayer_output_quant(last)->grid.bits);
+}
+
 static void add_text(struct ht_onnx *o, const char *key, struct ht_text *t)
 {
     ht_onnx_add_metadata(o, key, ht_text_str(t));
@@ -116,15 +131,32 @@ static void add_text(struct ht_onnx *o, const char *key, struct ht_text *t)
     memset(t, 0, sizeof *t);
 }
 
-void ht_onnx_describe(struct ht_onnx *o, const struct ht_export_source *source)
+/* Scores, each with a key of its own. */
+static void describe_scores(struct ht_onnx *o, const struct ht_qmodel *m,
+                            const struct ht_export_options *options)
+{
+    struct ht_text t = {0};
+    ht_onnx_add_metadata(o, "score_name", m->score_name);
+    ht_text_printf(&t, "%.17g", m->validation_score);
+    add_text(o, "validation_score", &t);
+    if (!options->split)
+        return;
+    ht_text_printf(&t, "%.17g", options->score);
+    add_text(o, ht_onnx_text(o, "%s_score", options->split), &t);
+    o->doc =
+        ht_onnx_text(o, "%s; %s %s %.4f", o->doc, options->split, m->score_name, options->score);
+}
+
+void ht_onnx_describe(struct ht_onnx *o, const struct ht_export_source *source,
+                      const struct ht_export_options *options)
 {
     const struct ht_qmodel *m = source->model;
-    const char *kind = source->network ? "float32" : "integer";
+    const char *kind = source->network ? "float32" : ht_qmodel_mode(m);
     struct ht_text t = {0};
     o->name = m->name[0] ? m->name : "network";
     o->doc = ht_onnx_text(o,
                           "%s: %s network for %s, trained by halftone with loss %s; "
-                          "validation %s %.4f.",
+                          "validation %s %.4f",
                           m->name, kind, m->task, m->loss, m->score_name, m->validation_score);
     ht_onnx_add_metadata(o, "task", m->task);
     ht_onnx_add_metadata(o, "loss", m->loss);
@@ -132,15 +164,10 @@ void ht_onnx_describe(struct ht_onnx *o, const struct ht_export_source *source)
     if (m->n_layers) {
         print_bits(&t, m);
         add_text(o, "weight_bits", &t);
-        ht_text_printf(&t, "%d", m->input.quant.grid.bits);
-        for (size_t i = 0; i < m->n_layers; i++)
-            if (m->layers[i].output == HT_QOUTPUT_CODES)
-                ht_text_printf(&t, " %d", ht_qlayer_output_quant(&m->layers[i])->grid.bits);
+        print_activation_bits(&t, m);
         add_text(o, "activation_bits", &t);
     }
-    ht_text_printf(&t, "%.17g", m->validation_score);
-    ht_onnx_add_metadata(o, "score_name", m->score_name);
-    add_text(o, "validation_score", &t);
+    describe_scores(o, m, options);
     for (size_t i = 0; i < m->n_classes; i++)
         ht_text_printf(&t, "%s\n", m->classes[i]);
     if (m->n_classes)

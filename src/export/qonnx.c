@@ -188,13 +188,20 @@ static enum ht_status check(const struct ht_qmodel *m, struct ht_error *err)
     return HT_OK;
 }
 
+enum ht_agreement ht_qonnx_agreement(const struct ht_export_source *source)
+{
+    return HT_AGREEMENT_BORDERS;
+}
+
 enum ht_status ht_export_qonnx(const struct ht_export_source *source,
                                const struct ht_export_options *options, const char *path,
                                struct ht_error *err)
 {
     const struct ht_qmodel *m = source->model;
     struct ht_onnx o = {0};
-    enum ht_status status = ht_onnx_check_model(m, options->input, err);
+    enum ht_status status = ht_qmodel_require_integer(m, "qonnx", err);
+    if (status == HT_OK)
+        status = ht_onnx_check_input(m, options->input, err);
     if (status == HT_OK)
         status = check(m, err);
     if (status != HT_OK)
@@ -206,7 +213,7 @@ enum ht_status ht_export_qonnx(const struct ht_export_source *source,
     for (size_t i = 0; i < m->n_layers; i++)
         x = add_layer(&o, m, i, x);
     ht_onnx_finish_outputs(&o, m);
-    ht_onnx_describe(&o, source);
+    ht_onnx_describe(&o, source, options);
     status = ht_onnx_write(&o, path, err);
     ht_onnx_finish(&o);
     return status;

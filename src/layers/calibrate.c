@@ -29,13 +29,20 @@ enum ht_status ht_calibration_run_init(struct ht_calibration_run *n, struct ht_m
     return ht_graph_plan(n->graph, NULL, 0, err);
 }
 
+static size_t load_batch(struct ht_calibration_run *n, const struct ht_calibration_data *data,
+                         size_t index)
+{
+    ht_graph_set_batch(n->graph, data->max_rows);
+    const size_t rows = data->load(data->user, index, n->x->value);
+    ht_graph_set_batch(n->graph, rows);
+    return rows;
+}
+
 size_t ht_calibration_run_batch(struct ht_calibration_run *n,
                                 const struct ht_calibration_data *data, size_t index)
 {
     const struct ht_run run = {.mode = HT_MODE_EVAL};
-    ht_graph_set_batch(n->graph, data->max_rows);
-    const size_t rows = data->load(data->user, index, n->x->value);
-    ht_graph_set_batch(n->graph, rows);
+    const size_t rows = load_batch(n, data, index);
     ht_graph_forward(n->graph, &run);
     return rows;
 }
@@ -95,6 +102,26 @@ enum ht_status ht_model_calibrate(struct ht_model *m, const struct ht_calibratio
         ht_calibration_run_batch(&n, data, i);
     set_calibrating(m, false);
     m->params.version++; /* learned scales are parameters */
+    ht_calibration_run_finish(&n);
+    return status;
+}
+
+/* --- statistics --- */
+
+enum ht_status ht_model_reestimate_batchnorm(struct ht_model *m,
+                                             const struct ht_calibration_data *data,
+                                             struct ht_error *err)
+{
+    struct ht_calibration_run n;
+    size_t samples = 0;
+    enum ht_status status = ht_calibration_run_init(&n, m, data->max_rows, HT_FORM_QUANTIZED, err);
+    for (size_t i = 0; status == HT_OK && i < data->batches; i++) {
+        const size_t rows = load_batch(&n, data, i);
+        samples += rows;
+        const struct ht_run run = {.mode = HT_MODE_EVAL,
+                                   .reestimate_batchnorm = (double)rows / (double)samples};
+        ht_graph_forward(n.graph, &run);
+    }
     ht_calibration_run_finish(&n);
     return status;
 }

@@ -55,4 +55,11 @@ enum ht_status ht_model_mean_sums(struct ht_model *m, const struct ht_calibratio
 enum ht_status ht_model_correct_biases(struct ht_model *m, const struct ht_calibration_data *data,
                                        const double *sums, struct ht_error *err);
 
+/* Sets the running statistics of batch normalization to the mean of those of the batches, weighted
+ * by rows, as the quantized network has them now (Nagel et al. 2022, arXiv 2203.11086, sec. 4).
+ * Dropout is off, no range moves. */
+enum ht_status ht_model_reestimate_batchnorm(struct ht_model *m,
+                                             const struct ht_calibration_data *data,
+                                             struct ht_error *err);
+
 #endif

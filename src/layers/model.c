@@ -154,6 +154,34 @@ static enum ht_status check_sums(const struct ht_model *m, struct ht_error *err)
     return HT_OK;
 }
 
+/* Weights of estimator a2q keep their sums in; of others the widths must. */
+static enum ht_status check_accumulators(const struct ht_model *m, int bits, struct ht_error *err)
+{
+    const double most = ldexp(1, bits - 1) - 1;
+    for (size_t i = 0; bits && m->quantized && i < m->n_blocks; i++) {
+        const struct ht_block *b = &m->blocks[i];
+        const struct ht_quantizer *input = i ? &m->blocks[i - 1].output : &m->input;
+        if (b->input_kind != HT_TENSOR_LEVELS)
+            return ht_fail(err, HT_ERR_CONFIG,
+                           "%s: quant.accumulator_bits needs inputs of a scale that is known, not "
+                           "dynamic or float ones",
+                           b->name);
+        if (b->weights.estimator->finish && ht_quantizer_bound(input) > most)
+            return ht_fail(err, HT_ERR_CONFIG,
+                           "%s: an accumulator of %d bits (quant.accumulator_bits) does not hold a "
+                           "single product with inputs of %d bits",
+                           b->name, bits, input->grid.bits);
+        if (!b->weights.estimator->finish &&
+            (double)b->in * product_bound(input, &b->weights) > most)
+            return ht_fail(err, HT_ERR_CONFIG,
+                           "%s: %zu inputs of %d bits times weights of %d bits could pass %d bits "
+                           "(quant.accumulator_bits); estimator a2q would keep them in: on grid "
+                           "narrow or full, range learned, granularity channel",
+                           b->name, b->in, input->grid.bits, b->weights.grid.bits, bits);
+    }
+    return HT_OK;
+}
+
 static void bind(struct ht_model *m)
 {
     if (m->input_kind == HT_TENSOR_LEVELS)
@@ -162,6 +190,7 @@ static void bind(struct ht_model *m)
         struct ht_block *b = &m->blocks[i];
         if (!ht_grid_is_float16(&b->weights.grid))
             ht_quantizer_bind(&b->weights, &m->params, &m->state);
+        b->weights.input = i ? &m->blocks[i - 1].output : &m->input;
         if (b->has_output)
             ht_quantizer_bind(&b->output, &m->params, &m->state);
         if (ht_block_has_table(b))
@@ -203,6 +232,8 @@ enum ht_status ht_model_create(struct ht_model **ret, const struct ht_model_spec
     }
     status = check_sums(m, err);
     if (status == HT_OK)
+        status = check_accumulators(m, spec->accumulator_bits, err);
+    if (status == HT_OK)
         status = ht_params_allocate(&m->params, true, err);
     if (status == HT_OK)
         status = ht_params_allocate(&m->state, false, err);
@@ -234,6 +265,27 @@ void ht_model_initialize(struct ht_model *m, uint64_t seed)
         ht_initialize(b->init, seed, (uint32_t)i, b->in, b->out,
                       m->params.value + m->params.spans[b->weight_span].offset);
     }
+}
+
+static void copy_span(struct ht_params *to, int span, const struct ht_params *from, int other)
+{
+    if (span >= 0)
+        memcpy(to->value + to->spans[span].offset, from->value + from->spans[other].offset,
+               to->spans[span].n * sizeof *to->value);
+}
+
+void ht_model_copy_network(struct ht_model *m, const struct ht_model *from)
+{
+    for (size_t i = 0; i < m->n_blocks; i++) {
+        const struct ht_block *b = &m->blocks[i], *o = &from->blocks[i];
+        copy_span(&m->params, b->weight_span, &from->params, o->weight_span);
+        copy_span(&m->params, b->bias_span, &from->params, o->bias_span);
+        copy_span(&m->params, b->gamma_span, &from->params, o->gamma_span);
+        copy_span(&m->params, b->beta_span, &from->params, o->beta_span);
+        copy_span(&m->state, b->mean_span, &from->state, o->mean_span);
+        copy_span(&m->state, b->var_span, &from->state, o->var_span);
+    }
+    m->params.version++;
 }
 
 void ht_model_set_input_range(struct ht_model *m, const struct ht_range_stats *stats)

@@ -35,8 +35,9 @@ struct ht_model_spec {
     double input_dropout;
     const struct ht_block_spec *blocks; /* [n_blocks], read during create only */
     size_t n_blocks;
-    bool quantized;   /* quantizers exist; else only float graphs can be built */
-    bool track_flips; /* state for ht_oscillation_update; quantized only */
+    bool quantized;       /* quantizers exist; else only float graphs can be built */
+    int accumulator_bits; /* of sums of products, 8..31; 0: int32 is all that they must fit */
+    bool track_flips;     /* state for ht_oscillation_update; quantized only */
     struct ht_quantizer_spec input;
     struct ht_quantizer_spec output; /* bits 32: the last layer stays real */
 };
@@ -92,6 +93,10 @@ struct ht_model {
 enum ht_status ht_model_create(struct ht_model **ret, const struct ht_model_spec *spec,
                                struct ht_error *err);
 void ht_model_destroy(struct ht_model *m);
+
+/* Takes weights, biases and batch normalization from a model of the same layers, nothing of its
+ * quantizers. */
+void ht_model_copy_network(struct ht_model *m, const struct ht_model *from);
 
 /* Weights by each block's initializer, from counter-based random numbers. */
 void ht_model_initialize(struct ht_model *m, uint64_t seed);

@@ -59,10 +59,11 @@ static ht_real follow(const struct job *j, size_t c, const struct weight *w, ht_
 static ht_real follow_part(const struct job *j, size_t c, size_t from, size_t length, bool first)
 {
     const struct ht_block *b = j->b;
-    const struct ht_quantizer *q = &b->weights;
+    struct ht_quantizer *q = &j->b->weights;
     const struct ht_place_in_run eval = {NULL, 0};
     ht_real *latent = j->m->params.value + j->m->params.spans[b->weight_span].offset;
     ht_real level[BLOCK], flips = 0;
+    ht_quantizer_prepare(q, c, latent + from, length);
     for (size_t done = 0; done < length; done += BLOCK) {
         const size_t n = length - done < BLOCK ? length - done : BLOCK, at = from + done;
         ht_quantizer_levels(q, c, eval, latent + at, n, level);

@@ -140,7 +140,7 @@ static enum ht_status find_clips(struct learner *l, struct ht_error *err)
         n.x = ht_graph_input(n.graph, l->model->inputs);
         n.target = ht_graph_input(n.graph, l->a->objective.target_columns);
         n.y = ht_model_build(l->model, n.graph, n.x, HT_FORM_FLOAT, outputs);
-        n.loss = ht_objective_loss(&l->a->objective, n.graph, n.y, n.target);
+        n.loss = ht_objective_loss(&l->a->objective, n.graph, n.y, n.target, NULL);
         status = ht_graph_plan(n.graph, n.loss, HT_PLAN_TRAINING, err);
     }
     if (status == HT_OK) {

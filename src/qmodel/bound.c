@@ -28,6 +28,12 @@ static int64_t worst(const struct row_sums *s, int64_t lo, int64_t hi, int64_t s
                    magnitude(start + lo * s->positive + hi * s->negative));
 }
 
+/* Smallest sum of a * w over a in [lo, hi]. */
+static int64_t smallest(const struct row_sums *s, int64_t lo, int64_t hi)
+{
+    return lo * s->positive + hi * s->negative;
+}
+
 /* Levels of a row, whatever zero point the row has; the sums start from 0. */
 static struct ht_neuron_bound dynamic_bound(const struct ht_qactivation *a,
                                             const struct row_sums *raw,
@@ -40,8 +46,14 @@ static struct ht_neuron_bound dynamic_bound(const struct ht_qactivation *a,
         shifted ? worst(centred, -span, span, 0) : worst(centred, lo, hi, 0);
     const int64_t correction = shifted ? hi * magnitude(centred->positive + centred->negative) : 0;
     const int64_t sums = largest(worst(raw, lo, hi, 0), worst(centred, lo, hi, 0));
-    return (struct ht_neuron_bound){
-        accumulator, largest(largest(sums, accumulator), largest(correction, row_sum))};
+    const int64_t least = shifted ? -span : lo, most = shifted ? span : hi;
+    struct ht_neuron_bound b = {.min = smallest(centred, least, most),
+                                .max = -smallest(centred, -most, -least),
+                                .accumulator = accumulator};
+    b.product_min = b.min;
+    b.product_max = b.max;
+    b.sums = largest(largest(sums, accumulator), largest(correction, row_sum));
+    return b;
 }
 
 struct ht_neuron_bound ht_neuron_bound(const struct ht_qmodel *m, size_t layer, size_t neuron)
@@ -51,7 +63,7 @@ struct ht_neuron_bound ht_neuron_bound(const struct ht_qmodel *m, size_t layer, 
     const struct ht_qactivation *a = ht_qlayer_input_quant(m, layer);
     const enum ht_qoutput_kind kind = ht_qlayer_input_kind(m, layer);
     if (kind == HT_QOUTPUT_REAL)
-        return (struct ht_neuron_bound){0, 0};
+        return (struct ht_neuron_bound){0};
     const int32_t z_w = w->zero_point ? w->zero_point[w->channels == 1 ? 0 : neuron] : 0;
     struct row_sums raw = {0}, centred = {0};
     for (size_t k = 0; k < l->in; k++) {
@@ -70,8 +82,45 @@ struct ht_neuron_bound ht_neuron_bound(const struct ht_qmodel *m, size_t layer, 
     sums = largest(sums, largest(worst(&raw, lo, hi, 0), worst(&centred, lo, hi, 0)));
     sums = largest(sums, largest(magnitude(correction), magnitude(init)));
     sums = largest(sums, magnitude(z_w * row_sum));
-    return (struct ht_neuron_bound){
-        worst(&centred, a->lo - a->zero_point, a->hi - a->zero_point, l->bias[neuron]), sums};
+    const int64_t least = a->lo - a->zero_point, most = a->hi - a->zero_point;
+    const int64_t below = least < 0 ? least : 0, above = most > 0 ? most : 0;
+    struct ht_neuron_bound b = {.min = smallest(&centred, least, most) + l->bias[neuron],
+                                .max = -smallest(&centred, -most, -least) + l->bias[neuron],
+                                .product_min = smallest(&centred, below, above),
+                                .product_max = -smallest(&centred, -above, -below),
+                                .sums = sums};
+    b.accumulator = largest(magnitude(b.min), magnitude(b.max));
+    return b;
+}
+
+/* Of a signed integer that holds lo..hi. */
+static int bits_of(int64_t lo, int64_t hi)
+{
+    int bits = 1;
+    while (lo < -(INT64_C(1) << (bits - 1)) || hi > (INT64_C(1) << (bits - 1)) - 1)
+        bits++;
+    return bits;
+}
+
+struct ht_accumulators ht_qlayer_accumulators(const struct ht_qmodel *m, size_t layer)
+{
+    struct ht_accumulators r = {.min = 1};
+    int64_t lo = 0, hi = 0;
+    for (size_t n = 0; n < m->layers[layer].out; n++) {
+        const struct ht_neuron_bound b = ht_neuron_bound(m, layer, n);
+        if (b.max - b.min > r.max - r.min) {
+            r.min = b.min;
+            r.max = b.max;
+            r.neuron = n;
+        }
+        lo = -largest(-lo, -b.min);
+        hi = largest(hi, b.max);
+        r.product_min = -largest(-r.product_min, -b.product_min);
+        r.product_max = largest(r.product_max, b.product_max);
+    }
+    r.bits = bits_of(lo, hi);
+    r.product_bits = bits_of(r.product_min, r.product_max);
+    return r;
 }
 
 int64_t ht_qlayer_worst_accumulator(const struct ht_qmodel *m, size_t layer)

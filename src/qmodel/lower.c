@@ -39,12 +39,13 @@ static enum ht_status lower_activation(struct ht_qactivation *a, const struct ht
 }
 
 /* A row to codes, and the scales of its groups. */
-static void lower_row(struct ht_qlayer *l, const struct ht_quantizer *q, const ht_real *w, size_t n,
+static void lower_row(struct ht_qlayer *l, struct ht_quantizer *q, const ht_real *w, size_t n,
                       ht_real *level)
 {
     const struct ht_place_in_run eval = {NULL, 0};
     for (size_t g = 0; g < q->groups; g++) {
         const struct ht_row_part p = ht_quantizer_part(q, n, g, l->in);
+        ht_quantizer_prepare(q, p.channel, w + n * l->in + p.at, p.n);
         ht_quantizer_levels(q, p.channel, eval, w + n * l->in + p.at, p.n, level);
         for (size_t k = 0; k < p.n; k++)
             ht_pack_code(l->weights.packed, n * l->in + p.at + k, q->grid.bits,

@@ -159,6 +159,16 @@ enum ht_status ht_qmodel_check(const struct ht_qmodel *m, struct ht_error *err);
  * has none, its input being real. */
 int64_t ht_qlayer_worst_accumulator(const struct ht_qmodel *m, size_t layer);
 
+/* The same as ranges, exact over all inputs in range. */
+struct ht_accumulators {
+    int64_t min, max; /* bias and products, of the neuron with the widest range */
+    size_t neuron;
+    int64_t product_min, product_max; /* sums of products alone, of all neurons: the whole sum, and
+                                         every sum on the way to it, in any order */
+    int bits, product_bits; /* of a signed integer that holds all of them, in every neuron */
+};
+struct ht_accumulators ht_qlayer_accumulators(const struct ht_qmodel *m, size_t layer);
+
 /* HDF5 container of kind "model" (docs/file-format.md). Saves are byte-identical for equal models.
  */
 enum ht_status ht_qmodel_save(const struct ht_qmodel *m, const char *path, struct ht_error *err);

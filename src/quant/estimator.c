@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/vectorized.h"
+#include "quant/a2q.h"
 #include "quant/quantizer.h"
 #include "quant/soft.h"
 #include "quant/tanh.h"
@@ -363,6 +364,16 @@ static const struct ht_estimator estimators[] = {
      .scale_gradient = sum_alone,
      .surrogate = dsq_surrogate,
      .learns_shape = &dsq_that_learns},
+    {.name = "a2q",
+     .input = clipped_input,
+     .scale = clipped_scale,
+     .both = clipped_both,
+     .scale_gradient = sum_alone,
+     .surrogate = clamped,
+     .transform = ht_a2q_transform,
+     .prepare = ht_a2q_prepare,
+     .finish = ht_a2q_finish,
+     .toward_zero = true},
     {.name = "parq",
      .input = clipped_input,
      .scale = clipped_scale,

@@ -16,7 +16,8 @@ struct ht_soft; /* quant/soft.h */
 struct ht_estimate {
     ht_real lo, hi, step; /* the clamp, relative to the zero point; distance of levels */
     ht_real scale;
-    ht_real parameter; /* ewgs: delta over the range in levels; dsq: k; dorefa: max|tanh(w)| */
+    ht_real parameter; /* ewgs: delta over the range in levels; dsq: k; dorefa: max|tanh(w)|; a2q:
+                          g / ||v||_1 */
     ht_real shift;     /* lsq_plus: d(zero point)/d(scale) * -scale: the zero point unrounded, or 0
                           where it is held at an end */
 };
@@ -57,6 +58,16 @@ struct ht_estimator {
     void (*settle)(struct ht_quantizer *q, size_t channel, const ht_real *x, size_t n);
     const struct ht_estimator *for_activations; /* NULL: itself */
     const struct ht_estimator *learns_shape;    /* itself with a learned parameter, or NULL */
+
+    /* --- of whole rows of weights --- */
+
+    /* Before each forward, from the row x[n]: what transform needs, kept in q->max. */
+    void (*prepare)(struct ht_quantizer *q, size_t channel, const ht_real *x, size_t n);
+    /* In backward: dx[n] of the transformed row becomes that of x. Returns what that adds to the
+     * sum of the scale; *dnorm is the gradient of the row's learned norm, which it then has. */
+    ht_real (*finish)(const struct ht_quantizer *q, size_t channel, const ht_real *x, size_t n,
+                      ht_real *dx, ht_real *dnorm);
+    bool toward_zero;           /* rounds so */
     const struct ht_soft *soft; /* the function of the soft form; the above are of the hard one */
 };
 

@@ -32,6 +32,8 @@ struct ht_node *ht_fake_quant(struct ht_graph *g, struct ht_node *x, struct ht_q
         in[n_in++] = ht_graph_param(g, params, q->centroid_span);
     if (ht_quantizer_has_offset(q))
         in[n_in++] = ht_graph_param(g, params, q->offset_span);
+    if (q->norm_span >= 0)
+        in[n_in++] = ht_graph_param(g, params, q->norm_span);
     if (q->estimator->shape)
         in[n_in++] = ht_graph_param(g, params, q->softness_span);
     return ht_graph_add(g, &ht_op_fake_quant, &attr, n_in, in);
@@ -165,9 +167,10 @@ static void quantize_by_blocks(const struct job *j, size_t channel, size_t at, s
 static void quantize_part(const struct job *j, size_t c, size_t at, size_t length)
 {
     const struct ht_node *n = j->n;
-    const struct ht_quantizer *q = j->q;
+    struct ht_quantizer *q = j->q;
     uint8_t *levels = (uint8_t *)ht_node_levels(n) + at;
     const ht_real *x = n->in[0]->value + at;
+    ht_quantizer_prepare(q, c, x, length);
     if (!ht_quantizer_is_plain(q, j->run)) {
         quantize_by_blocks(j, c, at, length);
     } else if (q->grid.step == 0) {
@@ -274,11 +277,20 @@ static void forward_values(struct ht_node *n, const struct ht_quantizer *q,
     }
 }
 
+/* Weights without groups: those with have no estimator that prepares. */
+static void prepare_all(const struct ht_node *n, struct ht_quantizer *q)
+{
+    const size_t length = n->rows * n->cols / q->channels;
+    for (size_t c = 0; q->estimator->prepare && c < q->channels; c++)
+        ht_quantizer_prepare(q, c, n->in[0]->value + c * length, length);
+}
+
 static void forward(struct ht_node *n, const struct ht_run *run)
 {
     struct ht_quantizer *q = quantizer_of(n);
     if (run->mode == HT_MODE_SURROGATE) {
         ht_quantizer_refresh(q, run->mode);
+        prepare_all(n, q);
         surrogate(n, q);
         return;
     }
@@ -291,6 +303,7 @@ static void forward(struct ht_node *n, const struct ht_run *run)
         note_measured(n, q);
     }
     ht_quantizer_refresh(q, run->mode);
+    prepare_all(n, q);
     forward_values(n, q, run);
     if (n->residual)
         keep_residual(n, q);
@@ -329,15 +342,30 @@ static const ht_real *rounded_part(const struct ht_node *n, const struct ht_row_
     return buffer;
 }
 
-/* dx of a part of a row, with what dampening adds. */
-static void part_gradient(const struct ht_node *n, const struct ht_row_part *p, size_t at,
-                          const struct ht_estimate *e, const ht_real *u, const ht_real *rounded,
-                          ht_real *dx)
+/* Where the estimator looks at whole rows: the rest of its gradients. Returns what the scale's sum
+ * gets. */
+static ht_real finish_row(struct ht_node *n, size_t channel, const ht_real *x, ht_real *dx)
+{
+    const struct ht_quantizer *q = quantizer_of(n);
+    ht_real dnorm;
+    if (!q->estimator->finish)
+        return 0;
+    const ht_real sum = q->estimator->finish(q, channel, x, n->cols, dx, &dnorm);
+    ht_grad_put(n, n->n_in - 1, channel, dnorm);
+    return sum;
+}
+
+/* dx of a part of a row, with what dampening adds. Returns what finish_row does. */
+static ht_real part_gradient(struct ht_node *n, const struct ht_row_part *p, size_t at,
+                             const struct ht_estimate *e, const ht_real *u, const ht_real *rounded,
+                             ht_real *dx)
 {
     const struct ht_quantizer *q = quantizer_of(n);
     q->estimator->input(u, rounded, n->grad + at, p->n, e, dx);
+    const ht_real sum = finish_row(n, p->channel, n->in[0]->value + at, dx);
     if (q->dampening > 0)
         ht_quantizer_dampen(q, p->channel, n->in[0]->value + at, rounded, NULL, p->n, dx);
+    return sum;
 }
 
 size_t ht_fake_quant_sums(const struct ht_node *n)
@@ -391,10 +419,10 @@ static void backward_part(struct ht_node *n, const struct ht_row_part *p, size_t
     if (!x->needs_grad)
         return;
     if (n->first_grad[0]) {
-        part_gradient(n, p, at, &e, u, rounded, x->grad + at);
+        sums->scale += part_gradient(n, p, at, &e, u, rounded, x->grad + at);
         return;
     }
-    part_gradient(n, p, at, &e, u, rounded, u);
+    sums->scale += part_gradient(n, p, at, &e, u, rounded, u);
     for (size_t j = 0; j < p->n; j++)
         x->grad[at + j] += u[j];
 }
@@ -423,7 +451,7 @@ static void backward(struct ht_node *n, const struct ht_run *run)
 }
 
 /* A part of a row of weights that are bytes, in place; returns the sum for its scale. */
-static ht_real part_of_bytes(const struct ht_node *n, const struct ht_row_part *p, size_t at)
+static ht_real part_of_bytes(struct ht_node *n, const struct ht_row_part *p, size_t at)
 {
     const struct ht_quantizer *q = quantizer_of(n);
     const struct ht_estimate e = ht_quantizer_estimate(q, p->channel);
@@ -444,6 +472,7 @@ static ht_real part_of_bytes(const struct ht_node *n, const struct ht_row_part *
             q->estimator->transform(x + done, count, &e, to);
             sum += q->estimator->both(to, inverse, levels + done, count, &e, grad + done);
         }
+        sum += finish_row(n, p->channel, x, grad);
     }
     if (q->dampening > 0)
         ht_quantizer_dampen(q, p->channel, x, NULL, levels, p->n, grad);
@@ -495,7 +524,7 @@ bool ht_fake_quant_steps_by_rows(const struct ht_node *n)
 {
     const struct ht_quantizer *q = quantizer_of(n);
     return q->range->learned && q->channels == n->rows && q->effective == q->scale &&
-           !q->stochastic;
+           !q->stochastic && !q->estimator->prepare;
 }
 
 void ht_fake_quant_refresh_rows(struct ht_node *n, size_t first, size_t rows)

@@ -267,14 +267,16 @@ static void apply_batchnorm(const struct work *k)
     for (size_t j = 0; j < n->cols; j++)
         k->scale[j] = n->in[HT_QD_X]->scale[0] * ht_qd_weight_scale(n, j);
     for_columns(k, statistics_of_columns);
+    const bool anew = k->run->mode == HT_MODE_EVAL;
+    const ht_real share = anew ? (ht_real)k->run->reestimate_batchnorm : s->momentum;
     const ht_real unbiased = n->rows > 1 ? (ht_real)n->rows / (ht_real)(n->rows - 1) : 0;
     for (size_t j = 0; j < n->cols; j++) {
         ht_qd_inverse_sigma(n)[j] = (ht_real)(1 / sqrt((double)k->var[j] + (double)s->epsilon));
-        if (k->run->mode != HT_MODE_TRAIN)
+        if (k->run->mode == HT_MODE_SURROGATE)
             continue;
-        s->running_mean[j] += s->momentum * (k->mean[j] - s->running_mean[j]);
+        s->running_mean[j] += share * (k->mean[j] - s->running_mean[j]);
         if (n->rows > 1) /* one row tells nothing of the variance */
-            s->running_var[j] += s->momentum * (k->var[j] * unbiased - s->running_var[j]);
+            s->running_var[j] += share * (k->var[j] * unbiased - s->running_var[j]);
     }
     for_rows(k, normalize_rows);
 }

@@ -62,7 +62,8 @@ static inline ht_real ht_qd_weight_scale(const struct ht_node *n, size_t j)
 
 static inline bool ht_qd_uses_batch_statistics(const struct ht_node *n, const struct ht_run *run)
 {
-    return ht_qd_spec(n)->has_batchnorm && run->mode != HT_MODE_EVAL && !run->freeze_batchnorm;
+    return ht_qd_spec(n)->has_batchnorm &&
+           (run->mode == HT_MODE_EVAL ? run->reestimate_batchnorm > 0 : !run->freeze_batchnorm);
 }
 
 /* Are x and w bytes for the integer kernels? */

@@ -48,6 +48,8 @@ static ht_real estimator_parameter(const struct ht_quantizer *q,
     return 0;
 }
 
+#define NORM_PENALTY 1e-3 /* lambda of A2Q (Colbert et al. 2023) */
+
 enum ht_tensor_kind ht_quantizer_spec_kind(const struct ht_quantizer_spec *spec)
 {
     if (spec->bits == 32)
@@ -124,6 +126,8 @@ enum ht_status ht_quantizer_init(struct ht_quantizer *q, const struct ht_quantiz
     q->softness_decay = (ht_real)spec->softness_decay;
     q->first_softness = (ht_real)spec->softness;
     q->parameter = estimator_parameter(q, spec);
+    q->accumulator_bits = spec->accumulator_bits;
+    q->penalty = (ht_real)NORM_PENALTY;
     q->of_weights = of_weights;
     q->once = of_weights && spec->once;
     q->channels = of_weights && spec->per_channel ? rows : 1;
@@ -165,6 +169,7 @@ void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_
     q->centroid_span = declare(params, prefix, "centroid",
                                q->grid.learned ? (size_t)1 << q->grid.bits : 0, 0, 0, 0);
     q->offset_span = declare(params, prefix, "offset", ht_quantizer_has_offset(q) ? 1 : 0, 0, 0, 0);
+    q->norm_span = declare(params, prefix, "norm", q->estimator->finish ? q->channels : 0, 0, 0, 0);
     q->delta_span =
         declare(state, prefix, "delta", q->delta_epochs > 0 ? 1 : 0, 0, q->first_delta, 0);
     q->softness_span = declare(params, prefix, "softness", q->estimator->shape ? 1 : 0, 0,
@@ -195,6 +200,7 @@ void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
     q->delta = span_value(state, q->delta_span);
     q->histogram = span_value(state, q->histogram_span);
     q->seen = span_value(state, q->seen_span);
+    q->norm = span_value(params, q->norm_span);
 }
 
 bool ht_quantizer_has_offset(const struct ht_quantizer *q)
@@ -402,6 +408,8 @@ struct ht_rounder ht_quantizer_rounder(const struct ht_quantizer *q, size_t chan
     r.n_thresholds = 0;
     if (q->grid.step == 2)
         r.kind = HT_ROUNDER_ODD;
+    else if (q->estimator->toward_zero)
+        r.kind = HT_ROUNDER_ZERO;
     else if (q->rounding == HT_ROUND_FLOOR)
         r.kind = HT_ROUNDER_FLOOR;
     return r;
@@ -443,6 +451,19 @@ int ht_quantizer_bound(const struct ht_quantizer *q)
         return 127;
     const int most = q->grid.hi > -q->grid.lo ? q->grid.hi : -q->grid.lo;
     return q->group ? most * ht_grid_max_group_scale(&q->grid) : most;
+}
+
+int ht_quantizer_largest(const struct ht_quantizer *q)
+{
+    const int above = q->grid.hi - (int)q->zero_point[0],
+              below = (int)q->zero_point[0] - q->grid.lo;
+    return above > below ? above : below;
+}
+
+void ht_quantizer_prepare(struct ht_quantizer *q, size_t c, const ht_real *x, size_t n)
+{
+    if (q->estimator->prepare)
+        q->estimator->prepare(q, c, x, n);
 }
 
 void ht_quantizer_observe_channel(struct ht_quantizer *q, size_t channel, const ht_real *x,

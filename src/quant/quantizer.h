@@ -39,6 +39,7 @@ struct ht_quantizer_spec {
     double strength;               /* prox */
     double temperature;            /* quantization_networks */
     double clip_start, clip_decay; /* pact: the first alpha, and its weight decay */
+    int accumulator_bits;          /* a2q: 8..31 */
     bool once;                     /* weights: see struct ht_quantizer */
     size_t group; /* inputs that share a scale, of weights per channel; 0: the whole row. For
                      ht_quantizer_divide (quant/group.h) */
@@ -55,6 +56,11 @@ struct ht_quantizer {
     bool power_of_two; /* scales are restricted to powers of two: multipliers become shifts */
     ht_real parameter; /* of the estimator: struct ht_estimate */
     ht_real clip_start, clip_decay; /* pact */
+    /* a2q, whose sums of products fit this many bits: the quantizer of what the weights are
+     * multiplied with, set from outside, and the strength of the penalty on norms. */
+    int accumulator_bits;
+    const struct ht_quantizer *input;
+    ht_real penalty;
     ht_real dampening;      /* of weights: ht_quantizer_dampen; 0 = none. Set from outside */
     struct ht_tally *tally; /* NULL, or counts what is quantized, in one thread. Set from outside */
     bool of_weights;        /* weights are seen whole each time; activations batch by batch */
@@ -72,6 +78,7 @@ struct ht_quantizer {
     int histogram_span, unit_span, group_scale_span;   /* -1: none */
     int offset_span, softness_span;                    /* parameters; -1: none */
     int seen_span, delta_span;                         /* -1: none */
+    int norm_span;                                     /* parameter; -1: none */
     ht_real *scale, *zero_point; /* [channels] as found or learned; zero_point is whole */
     ht_real *min, *max;          /* [channels] seen so far */
     ht_real *ready; /* [1] 0 until the first observation; calibration counts its batches */
@@ -91,6 +98,7 @@ struct ht_quantizer {
     uint8_t centroid_of[256];
     ht_real *seen; /* [channels] a learned scale when the last epoch ended, 0 before; else NULL */
     struct ht_learned_bits *learned_bits; /* in its place in soft forms, or NULL */
+    ht_real *norm;                        /* [channels] a2q: log2 of the learned norm, or NULL */
     ht_real *offset;                      /* [1] learned real value of the lowest level, or NULL */
     ht_real *softness;                    /* [1] learned alpha of dsq, or NULL */
     ht_real softness_decay, first_softness;
@@ -112,6 +120,10 @@ void ht_quantizer_declare(struct ht_quantizer *q, const char *prefix, struct ht_
                           struct ht_params *state);
 void ht_quantizer_bind(struct ht_quantizer *q, const struct ht_params *params,
                        const struct ht_params *state);
+
+/* For estimators that look at whole rows: before levels of this row x[n] are asked for, whenever
+ * weights, scale, norm or the input's zero point may have changed. */
+void ht_quantizer_prepare(struct ht_quantizer *q, size_t channel, const ht_real *x, size_t n);
 
 /* Whether the zero point follows a learned offset. */
 bool ht_quantizer_has_offset(const struct ht_quantizer *q);
@@ -168,8 +180,10 @@ void ht_quantizer_round_units(const struct ht_quantizer *q, struct ht_place_in_r
 /* Whether a forward in this mode should measure its tensor and call range->observe. */
 bool ht_quantizer_observes(const struct ht_quantizer *q, enum ht_mode mode);
 
-/* The largest |level - zero_point| that can occur, whatever the zero point. */
+/* The largest |level - zero_point| that can occur, whatever the zero point; and with it as it is.
+ */
 int ht_quantizer_bound(const struct ht_quantizer *q);
+int ht_quantizer_largest(const struct ht_quantizer *q);
 
 /* Measures x [channels / groups, length] and sets scale and zero point, whatever the mode. */
 void ht_quantizer_observe(struct ht_quantizer *q, const ht_real *x, size_t length);

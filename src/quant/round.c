@@ -15,6 +15,8 @@ HT_VECTORIZED static void round_units(const struct ht_rounder *r, const ht_real 
         ROUND_LOOP(ht_round_even, u[i]);
     else if (r->kind == HT_ROUNDER_FLOOR)
         ROUND_LOOP(ht_round_floor, u[i]);
+    else if (r->kind == HT_ROUNDER_ZERO)
+        ROUND_LOOP(ht_round_zero, u[i]);
     else
         ROUND_LOOP(ht_round_odd, u[i]);
 }
@@ -26,6 +28,8 @@ HT_VECTORIZED static void divide_and_round(const struct ht_rounder *r, const ht_
         ROUND_LOOP(ht_round_even, x[i] / scale);
     else if (r->kind == HT_ROUNDER_FLOOR)
         ROUND_LOOP(ht_round_floor, x[i] / scale);
+    else if (r->kind == HT_ROUNDER_ZERO)
+        ROUND_LOOP(ht_round_zero, x[i] / scale);
     else
         ROUND_LOOP(ht_round_odd, x[i] / scale);
 }

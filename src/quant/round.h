@@ -21,6 +21,11 @@ static inline ht_real ht_round_floor(ht_real u)
     return r > u ? r - 1 : r;
 }
 
+static inline ht_real ht_round_zero(ht_real u)
+{
+    return u < 0 ? -ht_round_floor(-u) : ht_round_floor(u);
+}
+
 /* Nearest odd integer, a midpoint (even integer) to the lower one: 2 * ceil(u / 2) - 1. */
 static inline ht_real ht_round_odd(ht_real u)
 {
@@ -38,7 +43,13 @@ static inline ht_real ht_clamp(ht_real u, ht_real lo, ht_real hi)
 /* How a quantizer rounds; lo and hi are relative to the zero point. */
 struct ht_rounder {
     ht_real lo, hi;
-    enum { HT_ROUNDER_EVEN, HT_ROUNDER_FLOOR, HT_ROUNDER_ODD, HT_ROUNDER_TABLE } kind;
+    enum {
+        HT_ROUNDER_EVEN,
+        HT_ROUNDER_FLOOR,
+        HT_ROUNDER_ODD,
+        HT_ROUNDER_ZERO, /* toward zero: in training and lowering of weights only */
+        HT_ROUNDER_TABLE
+    } kind;
     /* TABLE: lo + the sum of rise[i] over all i with u > threshold[i]. As thresholds are midpoints
      * of neighbouring levels, multiples of 0.5, this is the nearest level and the lower of two that
      * are equally near. Whole numbers: exact. */

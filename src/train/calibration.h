@@ -21,4 +21,9 @@ enum ht_status ht_calibrate(struct ht_model *model, const struct ht_experiment *
                             const struct ht_dataset *d, const uint32_t *order,
                             const struct ht_calibrate_hooks *hooks, struct ht_error *err);
 
+/* quant.reestimate_batchnorm, on the first batches of `order`. */
+enum ht_status ht_reestimate_batchnorm(struct ht_model *model, const struct ht_experiment *e,
+                                       const struct ht_dataset *d, const uint32_t *order,
+                                       struct ht_error *err);
+
 #endif

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/alloc.h"
+#include "config/config.h"
 #include "io/container.h"
 #include "io/file.h"
 
@@ -196,6 +197,12 @@ enum ht_status ht_checkpoint_progress(const char *path, struct ht_progress_state
     status = get_state(r, state, err);
     ht_container_close(r);
     return status;
+}
+
+size_t ht_checkpoint_stage(const struct ht_experiment *e, const struct ht_progress_state *state)
+{
+    const int64_t finished = state->batch > 0 ? state->epoch : state->epoch - 1;
+    return ht_experiment_stage_at(e, finished > 0 ? finished : 0);
 }
 
 /* Spans of quantizers carry two dots: "dense1.weight.scale". */

@@ -48,6 +48,9 @@ enum ht_status ht_checkpoint_experiment(const char *path, char **ret, struct ht_
 enum ht_status ht_checkpoint_progress(const char *path, struct ht_progress_state *state,
                                       struct ht_error *err);
 
+/* The stage of quant.progressive whose network a checkpoint at this place holds. */
+size_t ht_checkpoint_stage(const struct ht_experiment *e, const struct ht_progress_state *state);
+
 /* Parameters and state by name, as a start for another training: every float tensor of the network
  * (weight, bias, gamma...) must be there and fit; quantizer spans are taken only if with_quantizers
  * and present in equal shape. */

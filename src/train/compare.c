@@ -263,57 +263,108 @@ static struct ht_stat stat_of(const double *x, size_t n)
     return s;
 }
 
-/* Over the seeds, of a field that results may lack. x: [seeds] */
+/* Over the seeds that have it, of a field of the results. x: [seeds] */
 static struct ht_stat stat_of_field(const struct ht_job *jobs, size_t seeds, size_t offset,
                                     double *x)
 {
-    for (size_t i = 0; i < seeds; i++)
-        memcpy(&x[i], (const char *)&jobs[i].result + offset, sizeof *x);
-    return stat_of(x, isfinite(x[0]) ? seeds : 0);
+    size_t n = 0;
+    for (size_t i = 0; i < seeds; i++) {
+        if (!jobs[i].lost)
+            memcpy(&x[n], (const char *)&jobs[i].result + offset, sizeof *x);
+        n += !jobs[i].lost && isfinite(x[n]);
+    }
+    return stat_of(x, n);
 }
 
+/* The first that is not lost; NULL: all are. */
+static const struct ht_job *first_left(const struct ht_job *jobs, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!jobs[i].lost)
+            return &jobs[i];
+    return NULL;
+}
+
+static int larger(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+static void add_result(struct ht_compare_row *row, const struct ht_run_result *r)
+{
+    row->seeds++;
+    row->outputs_compared += r->outputs_compared;
+    row->mismatched_outputs += r->mismatched_outputs;
+    row->warnings += r->n_warnings;
+    row->accumulator_bits = larger(row->accumulator_bits, r->accumulator_bits);
+    row->product_bits = larger(row->product_bits, r->product_bits);
+    row->train_seconds += r->train_seconds;
+    row->samples_per_s += r->samples_per_s;
+}
+
+/* What all seeds have in common. */
+static void describe(struct ht_compare_row *row, const struct ht_run_result *r)
+{
+    memcpy(row->score_name, r->score_name, sizeof row->score_name);
+    memcpy(row->split, r->split, sizeof row->split);
+    memcpy(row->run_dir, r->run_dir, sizeof row->run_dir);
+    row->weight_bits = r->weight_bits;
+    row->activation_bits = r->activation_bits;
+    row->model_bytes = r->model_bytes;
+    row->float_bytes = r->float_bytes;
+}
+
+/* Integer score minus float score of the seeds that have both. x: [seeds] */
+static struct ht_stat differences(const struct ht_job *jobs, const struct ht_job *base,
+                                  size_t seeds, double *x)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < seeds; i++) {
+        if (jobs[i].lost || base[i].lost)
+            continue;
+        x[n] = jobs[i].result.integer_score - base[i].result.score;
+        n += isfinite(x[n]);
+    }
+    return stat_of(x, n);
+}
+
+#define FIELD(member) offsetof(struct ht_run_result, member)
+
+/* any: a result that is there, should this variant have none. */
 static enum ht_status fill_row(struct ht_compare_row *row, const struct plan *p, size_t variant,
-                               size_t seeds, struct ht_error *err)
+                               size_t seeds, const struct ht_run_result *any, struct ht_error *err)
 {
     const struct ht_job *jobs = &p->jobs[variant * seeds], *base = &p->jobs[p->baseline * seeds];
-    const struct ht_run_result *first = &jobs[0].result;
-    const bool quantized = isfinite(first->integer_score);
-    double *x = ht_calloc(4 * seeds, sizeof *x);
-    double *integer = x + seeds, *floats = x + 2 * seeds, *difference = x + 3 * seeds;
+    const struct ht_job *first = first_left(jobs, seeds);
+    const bool quantized = first && isfinite(first->result.integer_score);
+    double *x = ht_calloc(seeds, sizeof *x);
     if (!x)
         return ht_fail_memory(err);
+    describe(row, first ? &first->result : any);
     snprintf(row->name, sizeof row->name, "%s", p->variants[variant].name);
-    memcpy(row->score_name, first->score_name, sizeof row->score_name);
-    memcpy(row->split, first->split, sizeof row->split);
-    memcpy(row->run_dir, first->run_dir, sizeof row->run_dir);
-    row->weight_bits = first->weight_bits;
-    row->activation_bits = first->activation_bits;
-    row->seeds = (int)seeds;
-    row->model_bytes = first->model_bytes;
-    row->float_bytes = first->float_bytes;
-    for (size_t i = 0; i < seeds; i++) {
-        const struct ht_run_result *r = &jobs[i].result;
-        x[i] = r->score;
-        integer[i] = r->integer_score;
-        floats[i] = base[i].result.score;
-        difference[i] = r->integer_score - base[i].result.score;
-        row->outputs_compared += r->outputs_compared;
-        row->mismatched_outputs += r->mismatched_outputs;
-        row->warnings += r->n_warnings;
-        row->train_seconds += r->train_seconds / (double)seeds;
-        row->samples_per_s += r->samples_per_s / (double)seeds;
+    if (!first) {
+        ht_run_folder(&jobs->experiment, row->run_dir);
+        const struct ht_experiment *e = &p->variants[variant];
+        const bool floats = !ht_experiment_quantized(e);
+        row->weight_bits = floats ? 32 : e->quant.weights.bits;
+        row->activation_bits = floats ? 32 : e->quant.activations.bits;
+        row->model_bytes = 0;
     }
-    row->float_score = stat_of(floats, seeds);
-    row->fake_quant_score = stat_of(x, quantized ? seeds : 0);
-    row->integer_score = stat_of(integer, quantized ? seeds : 0);
-    const size_t auc = offsetof(struct ht_run_result, anomaly_auc);
-    row->reconstruction_error =
-        stat_of_field(jobs, seeds, offsetof(struct ht_run_result, reconstruction_error), x);
-    row->float_auc = stat_of_field(base, seeds, auc, x);
-    row->integer_auc = quantized ? stat_of_field(jobs, seeds, auc, x) : stat_of(x, 0);
-    struct ht_stat s = stat_of(difference, quantized ? seeds : 0);
+    for (size_t i = 0; i < seeds; i++)
+        if (!jobs[i].lost)
+            add_result(row, &jobs[i].result);
+    row->train_seconds /= row->seeds;
+    row->samples_per_s /= row->seeds;
+    row->float_score = stat_of_field(base, seeds, FIELD(score), x);
+    row->fake_quant_score = quantized ? stat_of_field(jobs, seeds, FIELD(score), x) : stat_of(x, 0);
+    row->integer_score = stat_of_field(jobs, seeds, FIELD(integer_score), x);
+    row->reconstruction_error = stat_of_field(jobs, seeds, FIELD(reconstruction_error), x);
+    row->float_auc = stat_of_field(base, seeds, FIELD(anomaly_auc), x);
+    row->integer_auc =
+        quantized ? stat_of_field(jobs, seeds, FIELD(anomaly_auc), x) : stat_of(x, 0);
+    const struct ht_stat s = differences(jobs, base, seeds, x);
     row->difference = s.mean;
-    row->difference_error = s.std / sqrt((double)seeds);
+    row->difference_error = s.std / sqrt((double)s.n);
     ht_free(x);
     return HT_OK;
 }
@@ -324,6 +375,9 @@ static enum ht_status measure_latency(struct ht_compare_row *row, const struct h
 {
     struct ht_qmodel *model = NULL;
     struct ht_kernels kernels;
+    row->latency_us = NAN;
+    if (!job)
+        return HT_OK;
     enum ht_status status = ht_run_kernels(&kernels, err);
     if (status == HT_OK && !job->result.model_path[0])
         return ht_latency_float(&row->latency_us, &job->experiment, d, err);
@@ -335,19 +389,34 @@ static enum ht_status measure_latency(struct ht_compare_row *row, const struct h
     return status;
 }
 
+/* HT_OK if no training was lost. */
+static enum ht_status tell_lost(const struct plan *p, struct ht_error *err)
+{
+    size_t lost = 0;
+    for (size_t i = 0; i < p->n_jobs; i++)
+        lost += p->jobs[i].lost;
+    if (lost == 0)
+        return HT_OK;
+    return ht_fail(err, HT_ERR_DIVERGED, "%zu of %zu trainings diverged or need one that did", lost,
+                   p->n_jobs);
+}
+
 static enum ht_status make_rows(struct ht_compare_row **rows, size_t *n, const struct plan *p,
                                 const struct ht_dataset *d, size_t seeds, struct ht_error *err)
 {
+    const struct ht_job *left = first_left(p->jobs, p->n_jobs);
     *n = p->n_variants - (p->hidden ? 1 : 0);
-    *rows = ht_calloc(*n, sizeof **rows);
+    *rows = left ? ht_calloc(*n, sizeof **rows) : NULL;
+    if (!left)
+        return tell_lost(p, err);
     if (!*rows)
         return ht_fail_memory(err);
     size_t mismatched = 0, compared = 0;
     enum ht_status status = HT_OK;
     for (size_t i = 0; i < *n && status == HT_OK; i++) {
-        status = fill_row(&(*rows)[i], p, i, seeds, err);
+        status = fill_row(&(*rows)[i], p, i, seeds, &left->result, err);
         if (status == HT_OK)
-            status = measure_latency(&(*rows)[i], &p->jobs[i * seeds], d, err);
+            status = measure_latency(&(*rows)[i], first_left(&p->jobs[i * seeds], seeds), d, err);
         mismatched += (*rows)[i].mismatched_outputs;
         compared += (*rows)[i].outputs_compared;
     }
@@ -360,7 +429,7 @@ static enum ht_status make_rows(struct ht_compare_row **rows, size_t *n, const s
         return ht_fail(err, HT_ERR_THRESHOLD,
                        "%zu of %zu outputs differ between fake-quant and integer path", mismatched,
                        compared);
-    return HT_OK;
+    return tell_lost(p, err);
 }
 
 /* Every variant against its data, so that what is wrong is told before any process is started. *d

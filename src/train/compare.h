@@ -16,6 +16,7 @@ struct ht_compare_options {
     void (*event)(void *user, int64_t steps_done, int64_t steps, int jobs_done, int jobs,
                   const char *finished, const struct ht_run_result *result); /* NULL allowed;
                   finished and result: of a job that just ended, else NULL */
+    void (*lost)(void *user, const char *why); /* of a job that diverged; NULL allowed */
     void *user;
 };
 
@@ -28,7 +29,7 @@ struct ht_compare_row {
     char name[HT_NAME_LENGTH];
     char score_name[16], split[16];
     int weight_bits, activation_bits;
-    int seeds;
+    int seeds;                                   /* that were not lost */
     struct ht_stat float_score;                  /* of the float32 network, same seeds */
     struct ht_stat fake_quant_score;             /* n = 0 for float32 */
     struct ht_stat integer_score;                /* n = 0 for float32 */
@@ -38,6 +39,7 @@ struct ht_compare_row {
     double difference_error;                     /* standard error of that mean; NAN for n < 2 */
     size_t outputs_compared, mismatched_outputs; /* summed over seeds */
     size_t model_bytes, float_bytes;
+    int accumulator_bits, product_bits;  /* the widest over layers and seeds; 0: float32 */
     double latency_us;                   /* batch 1, one thread: median */
     double train_seconds, samples_per_s; /* means over seeds */
     size_t warnings;                     /* summed over seeds */
@@ -47,8 +49,9 @@ struct ht_compare_row {
 /* What is wrong with the variants of the file among themselves: folders, links. */
 enum ht_status ht_compare_check(const struct ht_config *config, struct ht_error *err);
 
-/* *rows: [n], owned (ht_free). HT_ERR_THRESHOLD if outputs differ (rows are valid then). A float32
- * baseline is trained also when no variant is one; it then has no row of its own. */
+/* *rows: [n], owned (ht_free). HT_ERR_THRESHOLD if outputs differ, HT_ERR_DIVERGED if trainings
+ * were lost; rows are valid then, over the seeds that are left. A float32 baseline is trained also
+ * when no variant is one; it then has no row of its own. */
 enum ht_status ht_compare(struct ht_compare_row **rows, size_t *n, const struct ht_config *config,
                           const struct ht_compare_options *options, struct ht_error *err);
 

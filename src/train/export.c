@@ -25,6 +25,15 @@ static enum ht_status compare(struct ht_export_report *ret, struct ht_network *n
                    ret->parity.first_mismatch);
 }
 
+static void measure_accumulators(struct ht_export_report *r, const struct ht_qmodel *m)
+{
+    for (size_t i = 0; i < m->n_layers; i++) {
+        const struct ht_accumulators a = ht_qlayer_accumulators(m, i);
+        r->accumulator_bits = a.bits > r->accumulator_bits ? a.bits : r->accumulator_bits;
+        r->product_bits = a.product_bits > r->product_bits ? a.product_bits : r->product_bits;
+    }
+}
+
 enum ht_status ht_export_model(struct ht_export_report *ret, const struct ht_experiment *e,
                                const struct ht_model *model, const struct ht_objective *objective,
                                struct ht_network *network, const struct ht_dataset *d,
@@ -43,6 +52,8 @@ enum ht_status ht_export_model(struct ht_export_report *ret, const struct ht_exp
         status = ht_qmodel_load(&loaded, path, err);
     if (status == HT_OK)
         status = compare(ret, network, loaded, objective, &kernels, d, err);
+    if (loaded && (status == HT_OK || status == HT_ERR_THRESHOLD))
+        measure_accumulators(ret, loaded);
     ht_qmodel_destroy(lowered);
     ht_qmodel_destroy(loaded);
     return status;
@@ -58,6 +69,11 @@ static enum ht_status prepare(struct ht_network *network, struct ht_evaluation *
             "%s: this checkpoint is of the float32 stage, quantization starts after epoch "
             "%d (quant.start_epoch); train on with --resume",
             s->experiment->name, s->experiment->quant.start_epoch);
+    if (s->stage_bits)
+        return ht_fail(err, HT_ERR_CONFIG,
+                       "%s: this checkpoint is of the stage of %d bits (quant.progressive), not of "
+                       "the experiment's own widths; train on with --resume",
+                       s->experiment->name, s->stage_bits);
     const enum ht_form form = s->model->quantized ? HT_FORM_QUANTIZED : HT_FORM_FLOAT;
     enum ht_status status =
         ht_network_init(network, s->model, &s->objective, 256, form, false, NULL, err);
@@ -74,7 +90,8 @@ enum ht_status ht_export_session(struct ht_export_report *ret, struct ht_session
     struct ht_evaluation validation;
     if (!s->model->quantized)
         return ht_fail(err, HT_ERR_CONFIG,
-                       "%s is a float32 network: it has no integer form (it can go to onnx)",
+                       "%s is a float32 network: it has no integer form (it can go to onnx or "
+                       "safetensors)",
                        s->experiment->name);
     enum ht_status status = prepare(&network, &validation, s, err);
     if (status == HT_OK)

@@ -7,7 +7,8 @@
 struct ht_export_report {
     struct ht_parity parity; /* over `split` */
     size_t model_bytes;
-    const char *split; /* static: "test", ... */
+    int accumulator_bits, product_bits; /* of the widest layer: ht_qlayer_accumulators */
+    const char *split;                  /* static: "test", ... */
 };
 
 /* Lowers a trained model, saves it to path, reads the file back, and holds that against the

@@ -133,6 +133,15 @@ static bool already_done(struct ht_job *job)
     return same && ht_run_result_read(&job->result, folder, NULL) == HT_OK;
 }
 
+static void lose(struct pool *p, struct ht_job *job, const char *why)
+{
+    job->done = job->lost = true;
+    job->step = job->steps;
+    p->finished++;
+    if (p->options->lost)
+        p->options->lost(p->options->user, why);
+}
+
 static void announce(const struct pool *p, const struct ht_job *finished)
 {
     int64_t done = 0, all = 0;
@@ -190,13 +199,33 @@ static size_t next_job(const struct pool *p)
     return p->n;
 }
 
+/* A job that needs a lost one is lost as well. */
+static bool cannot_start(struct pool *p, size_t i)
+{
+    struct ht_job *job = &p->jobs[i];
+    for (size_t k = 0; k < job->n_needs; k++) {
+        const struct ht_job *needed = &p->jobs[job->needs[k]];
+        char why[2 * HT_NAME_LENGTH + 64];
+        if (!needed->lost)
+            continue;
+        snprintf(why, sizeof why, "%s: not trained: it needs %s", job->experiment.name,
+                 needed->experiment.name);
+        p->started++;
+        p->pids[i] = 0;
+        lose(p, job, why);
+        return true;
+    }
+    return false;
+}
+
 static void start_jobs(struct pool *p)
 {
     while (p->running < (size_t)p->options->jobs && p->status == HT_OK) {
         const size_t i = next_job(p);
         if (i == p->n)
             return;
-        start_job(p, i);
+        if (!cannot_start(p, i))
+            start_job(p, i);
     }
 }
 
@@ -216,6 +245,10 @@ static void handle(struct pool *p, const struct message *m)
         e.code = ht_run_result_read(&job->result, folder, &e);
     else
         ht_error_prefix(&e, e.code, "%s", job->experiment.name);
+    if (e.code == HT_ERR_DIVERGED) {
+        lose(p, job, e.msg);
+        return;
+    }
     if (e.code != HT_OK) {
         fail(p, &e);
         return;

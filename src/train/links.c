@@ -12,6 +12,8 @@ static const struct {
 } fields[] = {
     {"train.from", offsetof(struct ht_experiment, train.from),
      offsetof(struct ht_experiment, train.at)},
+    {"train.teacher", offsetof(struct ht_experiment, train.teacher),
+     offsetof(struct ht_experiment, train.at)},
 };
 _Static_assert(sizeof fields / sizeof *fields == HT_MAX_LINKS, "a link for each field");
 

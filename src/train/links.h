@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "config/experiment.h"
 
-#define HT_MAX_LINKS 1 /* fields that may name a variant: rows of the table in links.c */
+#define HT_MAX_LINKS 2 /* fields that may name a variant: rows of the table in links.c */
 
 struct ht_link {
     const char *key;     /* "train.from" */

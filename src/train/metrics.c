@@ -51,6 +51,8 @@ static char *metrics_line(const char *score_name, const struct ht_progress_state
     json_object_set_new(o, "epoch", json_integer(state->epoch));
     json_object_set_new(o, "step", json_integer(state->step));
     json_object_set_new(o, "quantized", json_boolean(event->quantized));
+    json_object_set_new(o, "weight_bits", json_integer(event->weight_bits));
+    json_object_set_new(o, "activation_bits", json_integer(event->activation_bits));
     json_object_set_new(o, "learning_rate", number(event->learning_rate));
     json_object_set_new(o, "train_loss", number(event->train_loss));
     json_object_set_new(o, "validation_loss", number(event->validation_loss));

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "train/teacher.h"
 
 enum ht_status ht_network_init(struct ht_network *n, struct ht_model *model,
                                const struct ht_objective *objective, size_t max_batch,
@@ -16,7 +17,9 @@ enum ht_status ht_network_init(struct ht_network *n, struct ht_model *model,
     n->x = ht_graph_input(n->graph, model->inputs);
     n->target = ht_graph_input(n->graph, objective->target_columns);
     n->y = ht_model_build(model, n->graph, n->x, form, NULL);
-    n->loss = ht_objective_loss(objective, n->graph, n->y, n->target);
+    n->teacher =
+        training && objective->teacher ? ht_graph_input(n->graph, objective->outputs) : NULL;
+    n->loss = ht_objective_loss(objective, n->graph, n->y, n->target, n->teacher);
     ht_graph_keep(n->graph, n->y);
     enum ht_status status = ht_graph_plan(n->graph, n->loss, training ? HT_PLAN_TRAINING : 0, err);
     if (status != HT_OK)
@@ -42,4 +45,6 @@ void ht_network_load(struct ht_network *n, const struct ht_objective *objective,
     ht_graph_set_batch(n->graph, count);
     ht_dataset_features(d, samples, count, augment, seed, epoch, n->x->value);
     ht_objective_targets(objective, d, samples, count, n->x->value, n->target->value);
+    if (n->teacher)
+        ht_teacher_outputs(objective->teacher, n->x->value, count, n->teacher->value);
 }

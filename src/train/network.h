@@ -10,6 +10,7 @@
 struct ht_network {
     struct ht_graph *graph;
     struct ht_node *x, *target, *y, *loss; /* borrowed from graph */
+    struct ht_node *teacher; /* its outputs, in training with objective->teacher; else NULL */
 };
 
 /* training: with gradients. kernels: quantized layers go through them; NULL: through float

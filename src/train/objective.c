@@ -129,6 +129,8 @@ enum ht_status ht_objective_init(struct ht_objective *o, const struct ht_experim
     o->task_name = names[o->task];
     o->score = o->task == HT_CLASSIFICATION ? "accuracy" : "r2";
     o->label_smoothing = e->train.label_smoothing;
+    o->share = e->train.distillation;
+    o->temperature = e->train.temperature;
     enum ht_status status = check_target(o, e, d, err);
     if (status == HT_OK)
         status = choose_loss(o, e, err);
@@ -137,8 +139,8 @@ enum ht_status ht_objective_init(struct ht_objective *o, const struct ht_experim
     return status == HT_OK ? check_probabilities(o, e, d, err) : status;
 }
 
-struct ht_node *ht_objective_loss(const struct ht_objective *o, struct ht_graph *g,
-                                  struct ht_node *y, struct ht_node *target)
+static struct ht_node *task_loss(const struct ht_objective *o, struct ht_graph *g,
+                                 struct ht_node *y, struct ht_node *target)
 {
     struct ht_node *in[2] = {y, target};
     struct ht_attr_softmax_cross_entropy smoothing = {(ht_real)o->label_smoothing};
@@ -155,6 +157,30 @@ struct ht_node *ht_objective_loss(const struct ht_objective *o, struct ht_graph 
         if (strcmp(ops[i].name, o->loss) == 0)
             return ht_graph_add(g, ops[i].op, &smoothing, 2, in);
     return ht_graph_fail(g, HT_ERR_INTERNAL, "unknown loss");
+}
+
+/* Of classes, the teacher's softened probabilities (Hinton et al. 2015); else its outputs as they
+ * are (Ba & Caruana 2014, arXiv 1312.6184, eq. 1), which is where a high temperature leads, too. */
+static struct ht_node *difference_from(const struct ht_objective *o, struct ht_graph *g,
+                                       struct ht_node *y, struct ht_node *teacher)
+{
+    struct ht_node *in[2] = {y, teacher};
+    const struct ht_attr_distillation attr = {(ht_real)o->temperature};
+    return o->task == HT_CLASSIFICATION && o->outputs > 1
+               ? ht_graph_add(g, &ht_op_distillation, &attr, 2, in)
+               : ht_graph_add(g, &ht_op_mse, NULL, 2, in);
+}
+
+struct ht_node *ht_objective_loss(const struct ht_objective *o, struct ht_graph *g,
+                                  struct ht_node *y, struct ht_node *target,
+                                  struct ht_node *teacher)
+{
+    const struct ht_attr_blend attr = {(ht_real)o->share};
+    struct ht_node *loss = task_loss(o, g, y, target);
+    if (!teacher)
+        return loss;
+    struct ht_node *in[2] = {loss, difference_from(o, g, y, teacher)};
+    return ht_graph_add(g, &ht_op_blend, &attr, 2, in);
 }
 
 void ht_objective_targets(const struct ht_objective *o, const struct ht_dataset *d,

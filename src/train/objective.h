@@ -10,6 +10,8 @@
 
 enum ht_task { HT_CLASSIFICATION, HT_REGRESSION, HT_AUTOENCODER };
 
+struct ht_teacher; /* train/teacher.h */
+
 struct ht_objective {
     enum ht_task task;
     const char *task_name; /* static: "classification", ... */
@@ -19,6 +21,11 @@ struct ht_objective {
     size_t target_columns; /* of the loss's target matrix */
     bool one_hot;          /* classification by an element-wise loss over all classes */
     double label_smoothing;
+    /* Training follows the outputs of another network, too: its loss is 1 - share of the loss above
+     * and `share` of the difference from `teacher` (borrowed, set by whoever trains; NULL: none).
+     */
+    struct ht_teacher *teacher;
+    double share, temperature;
 };
 
 /* Works out the task and checks that loss, last layer and data fit; errors carry the position in
@@ -26,9 +33,11 @@ struct ht_objective {
 enum ht_status ht_objective_init(struct ht_objective *o, const struct ht_experiment *e,
                                  const struct ht_dataset *d, struct ht_error *err);
 
-/* The loss node on top of y. target [batch, target_columns]. */
+/* The loss node on top of y. target [batch, target_columns]; teacher [batch, outputs], or NULL for
+ * the loss alone. */
 struct ht_node *ht_objective_loss(const struct ht_objective *o, struct ht_graph *g,
-                                  struct ht_node *y, struct ht_node *target);
+                                  struct ht_node *y, struct ht_node *target,
+                                  struct ht_node *teacher);
 
 /* Targets of samples[count] into target[count, target_columns]; x are their features. */
 void ht_objective_targets(const struct ht_objective *o, const struct ht_dataset *d,

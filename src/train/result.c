@@ -41,6 +41,8 @@ static const struct field {
     FIELD(mismatched_outputs, SIZE),
     FIELD(model_bytes, SIZE),
     FIELD(float_bytes, SIZE),
+    FIELD(accumulator_bits, INT),
+    FIELD(product_bits, INT),
     FIELD(train_seconds, REAL),
     FIELD(samples_per_s, REAL),
     FIELD(reconstruction_error, OPTIONAL),

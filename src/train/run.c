@@ -224,6 +224,19 @@ static enum ht_status describe_data(struct ht_qmodel *m, const struct ht_dataset
     return ok ? HT_OK : ht_fail_memory(err);
 }
 
+/* What quant.accumulator_bits promises, of the codes that ship. */
+static enum ht_status check_accumulators(const struct ht_qmodel *m, int bits, struct ht_error *err)
+{
+    for (size_t i = 0; bits < 32 && i < m->n_layers; i++) {
+        const struct ht_accumulators a = ht_qlayer_accumulators(m, i);
+        if (a.product_bits > bits)
+            return ht_fail(err, HT_ERR_INTERNAL,
+                           "%s: sums of products need %d bits, over quant.accumulator_bits %d",
+                           m->layers[i].name, a.product_bits, bits);
+    }
+    return HT_OK;
+}
+
 enum ht_status ht_run_describe(struct ht_qmodel *m, const struct ht_experiment *e,
                                const struct ht_objective *objective, const struct ht_dataset *d,
                                double validation_score, struct ht_error *err)
@@ -258,6 +271,8 @@ enum ht_status ht_run_lower(struct ht_qmodel **ret, const struct ht_experiment *
     if (status == HT_OK)
         status = ht_qmodel_check(m, err);
     if (status == HT_OK)
+        status = check_accumulators(m, e->quant.accumulator_bits, err);
+    if (status == HT_OK)
         *ret = m;
     else
         ht_qmodel_destroy(m);
@@ -290,6 +305,8 @@ static enum ht_status export_model(struct ht_run_result *r, const struct ht_expe
         r->outputs_compared = report.parity.outputs_compared;
         r->mismatched_outputs = report.parity.mismatched_outputs;
         r->model_bytes = report.model_bytes;
+        r->accumulator_bits = report.accumulator_bits;
+        r->product_bits = report.product_bits;
     }
     return status;
 }

@@ -26,7 +26,8 @@ struct ht_run_result {
     double validation_score;          /* of the best epoch; NAN without validation */
     int64_t best_epoch, epochs;
     size_t outputs_compared, mismatched_outputs;
-    size_t model_bytes, float_bytes; /* weights, biases, scales; the same in float32 */
+    size_t model_bytes, float_bytes;    /* weights, biases, scales; the same in float32 */
+    int accumulator_bits, product_bits; /* of the widest layer, with bias and without; 0: float32 */
     double train_seconds, samples_per_s;
     double reconstruction_error; /* autoencoder: mean squared error of what ships (integer, or
                                     float32 path) on the split's normal samples; else NAN */

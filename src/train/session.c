@@ -142,6 +142,11 @@ enum ht_status ht_session_from_checkpoint(struct ht_session *s, const char *path
     if (status == HT_OK)
         s->float_stage = s->experiment->train.epochs > 0 &&
                          state.epoch + (state.batch > 0) <= s->experiment->quant.start_epoch;
+    if (status == HT_OK) {
+        const size_t stage = ht_checkpoint_stage(s->experiment, &state);
+        if (stage + 1 < ht_experiment_stages(s->experiment))
+            s->stage_bits = s->experiment->quant.progressive[stage];
+    }
     ht_free(text);
     if (status != HT_OK)
         ht_session_finish(s);

@@ -13,7 +13,8 @@ struct ht_session {
     struct ht_objective objective;
     struct ht_model *model; /* NULL when opened from an integer model */
     bool other_data;        /* from_model: not the files that the model was trained on */
-    bool float_stage;       /* the checkpoint is of an epoch before quant.start_epoch */
+    int stage_bits;   /* the checkpoint is of a wider stage of quant.progressive; 0: of the last */
+    bool float_stage; /* the checkpoint is of an epoch before quant.start_epoch */
 };
 
 /* path: a run folder (its best checkpoint, else its last) or a checkpoint. */

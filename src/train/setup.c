@@ -179,12 +179,25 @@ static void add_layer(struct ht_model_spec *spec, struct ht_block_spec *blocks,
     }
 }
 
+/* Every stage of quant.progressive must be possible. */
+static enum ht_status check_widths(const struct ht_experiment *e, struct ht_error *err)
+{
+    enum ht_status status = HT_OK;
+    struct ht_experiment *stage = ht_calloc(1, sizeof *stage);
+    if (!stage)
+        return ht_fail_memory(err);
+    for (size_t i = 0; status == HT_OK && i < ht_experiment_stages(e); i++)
+        status = ht_experiment_stage(stage, e, i, err);
+    ht_free(stage);
+    return status;
+}
+
 /* A quantization that never starts is surely not what was meant. */
 static enum ht_status check_stages(const struct ht_experiment *e, struct ht_error *err)
 {
     const bool only_quantized = e->train.epochs == 0 && e->quant.start_epoch == 0;
     if (!ht_experiment_quantized(e) || e->quant.start_epoch < e->train.epochs || only_quantized)
-        return HT_OK;
+        return check_widths(e, err);
     return ht_fail(err, HT_ERR_CONFIG,
                    "%s:%d:%d: error: quant.start_epoch %d is not before the end of the training "
                    "(train.epochs %d): the network would never be quantized",
@@ -196,9 +209,11 @@ enum ht_status ht_setup_model(struct ht_model **ret, const struct ht_experiment 
                               struct ht_error *err)
 {
     struct ht_block_spec *blocks = ht_calloc(HT_MAX_LAYERS, sizeof *blocks);
+    const int bits = e->quant.accumulator_bits;
     struct ht_model_spec spec = {.inputs = inputs,
                                  .blocks = blocks,
                                  .quantized = ht_experiment_quantized(e),
+                                 .accumulator_bits = bits < 32 ? bits : 0,
                                  .track_flips =
                                      e->quant.track_flips || e->quant.freeze_threshold > 0,
                                  .input = quantizer_spec(&e->quant.input),
@@ -211,6 +226,7 @@ enum ht_status ht_setup_model(struct ht_model **ret, const struct ht_experiment 
     for (size_t i = 0; status == HT_OK && spec.quantized && i < spec.n_blocks; i++) {
         blocks[i].weights = quantizer_spec(ht_experiment_weights(e, i));
         blocks[i].weights.once = e->quant.adaround; /* it chose levels of this scale */
+        blocks[i].weights.accumulator_bits = bits;
         blocks[i].activations = quantizer_spec(ht_experiment_activations(e, i));
     }
     if (status == HT_OK)

@@ -14,10 +14,11 @@
 #include "train/metrics.h"
 #include "train/run.h"
 #include "train/setup.h"
+#include "train/teacher.h"
 
 #define EVALUATION_BATCH 256
 
-static int64_t batches_per_epoch(const struct ht_trainer *t)
+int64_t ht_trainer_batches(const struct ht_trainer *t)
 {
     int64_t batch = t->e->train.batch;
     return ((int64_t)t->d->count[HT_TRAIN] + batch - 1) / batch;
@@ -176,15 +177,13 @@ enum ht_status ht_trainer_create(struct ht_trainer **ret, const struct ht_experi
         status = ht_fail_memory(err);
     if (status == HT_OK)
         status = ht_objective_init(&t->objective, experiment, dataset, err);
-    if (status == HT_OK)
-        status = ht_setup_model(&t->model, experiment, dataset->features, err);
-    if (status == HT_OK && t->model->quantized)
-        status = ht_setup_input_range(t->model, dataset, err);
+    if (status == HT_OK && experiment->train.teacher[0])
+        status = ht_teacher_create(&t->objective.teacher, experiment, dataset, &t->objective, err);
+    /* All stages, so that what is wrong with one is told now; the first is left. */
+    for (size_t n = ht_experiment_stages(experiment); status == HT_OK && n > 0; n--)
+        status = ht_trainer_enter_stage(t, n - 1, err);
     if (status == HT_OK)
         status = make_pool(t, err);
-    if (status == HT_OK)
-        status =
-            ht_setup_optimizer(&t->optimizer, &t->schedule, experiment, &t->model->params, err);
     if (status == HT_OK)
         *ret = t;
     else
@@ -196,13 +195,10 @@ void ht_trainer_destroy(struct ht_trainer *t)
 {
     if (!t)
         return;
-    for (int form = 0; form < HT_N_FORMS; form++) {
-        ht_network_finish(&t->train[form]);
-        ht_network_finish(&t->evaluation[form]);
-    }
+    ht_trainer_leave_stage(t);
+    ht_teacher_destroy(t->objective.teacher);
     ht_pool_destroy(t->pool);
-    ht_optimizer_destroy(t->optimizer);
-    ht_model_destroy(t->model);
+    ht_free(t->stage_experiment);
     ht_text_finish(&t->resolved);
     ht_free(t->order);
     ht_free(t);
@@ -223,8 +219,15 @@ static void set_annealing(const struct ht_trainer *t, struct ht_run *run)
     const double first = (double)t->e->quant.start_epoch, last = (double)first_hard_epoch(t);
     if (form_of_epoch(t, t->state.epoch) != HT_FORM_SOFT)
         return;
-    run->soft_epochs = (double)t->state.step / (double)batches_per_epoch(t) - first;
+    run->soft_epochs = (double)t->state.step / (double)ht_trainer_batches(t) - first;
     run->soft_share = fmin(run->soft_epochs / (last - first), 1);
+}
+
+static bool freezes_batchnorm(const struct ht_trainer *t, int64_t epoch)
+{
+    const struct ht_experiment *e = t->e;
+    return ht_experiment_quantized(e) &&
+           epoch >= e->train.epochs - e->quant.freeze_batchnorm_epochs;
 }
 
 static struct ht_run training_run(const struct ht_trainer *t)
@@ -235,8 +238,7 @@ static struct ht_run training_run(const struct ht_trainer *t)
                          .step = (uint64_t)t->state.step,
                          .pool = t->pool,
                          .user = t->optimizer};
-    run.freeze_batchnorm = ht_experiment_quantized(e) &&
-                           t->state.epoch >= e->train.epochs - e->quant.freeze_batchnorm_epochs;
+    run.freeze_batchnorm = freezes_batchnorm(t, t->state.epoch);
     set_annealing(t, &run);
     if (e->train.clip_norm == 0) /* else all gradients come before the first change */
         run.gradient_ready = update_rows;
@@ -247,7 +249,7 @@ static struct ht_run training_run(const struct ht_trainer *t)
  * et al. 2022). */
 static double dampening(const struct ht_trainer *t)
 {
-    const double steps = (double)batches_per_epoch(t);
+    const double steps = (double)ht_trainer_batches(t);
     const double first = (double)t->e->quant.start_epoch * steps;
     const double last = (double)t->e->train.epochs * steps;
     const double done = ((double)t->state.step - first) / (last - first);
@@ -259,11 +261,16 @@ static bool tracks_flips(const struct ht_trainer *t, int64_t epoch)
     return t->model->flips_span >= 0 && form_of_epoch(t, epoch) == HT_FORM_QUANTIZED;
 }
 
+/* Each stage has a schedule of its own. */
+static double rate_at(const struct ht_trainer *t, double epoch)
+{
+    return ht_schedule_rate(&t->schedule, epoch - ht_experiment_stage_start(t->e, t->stage));
+}
+
 static double learning_rate(const struct ht_trainer *t)
 {
-    const double batches = (double)batches_per_epoch(t);
-    return ht_schedule_rate(&t->schedule,
-                            (double)t->state.epoch + (double)t->state.batch / batches);
+    const double batches = (double)ht_trainer_batches(t);
+    return rate_at(t, (double)t->state.epoch + (double)t->state.batch / batches);
 }
 
 static struct ht_optimizer_result
@@ -271,7 +278,7 @@ backward_and_step(struct ht_trainer *t, struct ht_network *network, const struct
 {
     if (run->gradient_ready)
         ht_optimizer_begin(t->optimizer, learning_rate(t),
-                           t->state.batch + 1 == batches_per_epoch(t));
+                           t->state.batch + 1 == ht_trainer_batches(t));
     ht_graph_backward(network->graph, run);
     if (run->gradient_ready)
         return ht_optimizer_end(t->optimizer, t->pool);
@@ -319,7 +326,7 @@ enum ht_status ht_trainer_step(struct ht_trainer *t, struct ht_error *err)
     if (t->state.step == 0)
         ht_dataset_shuffle(t->d, t->e->seed, 0, t->order);
     status = train_batch(t, &t->train[form_of_epoch(t, t->state.epoch)], err);
-    t->state.batch %= batches_per_epoch(t);
+    t->state.batch %= ht_trainer_batches(t);
     return status;
 }
 
@@ -330,9 +337,19 @@ void ht_trainer_report(const struct ht_trainer *t, const struct ht_train_hooks *
         return;
     const int64_t rounding = ht_experiment_rounding_steps(t->e);
     event->epochs = t->e->train.epochs;
-    event->step += event->rounding ? 0 : rounding + t->state.step;
-    event->steps = rounding + t->e->train.epochs * batches_per_epoch(t);
+    if (!event->rounding)
+        event->step = rounding + t->state.step;
+    event->steps = rounding + t->e->train.epochs * ht_trainer_batches(t);
     hooks->event(hooks->user, event);
+}
+
+/* Before a quantized network is scored; frozen statistics stay what training uses. */
+static enum ht_status reestimate(struct ht_trainer *t, int64_t epoch, struct ht_error *err)
+{
+    if (form_of_scores(t, epoch) != HT_FORM_QUANTIZED || t->e->quant.reestimate_batchnorm == 0 ||
+        (t->e->train.epochs > 0 && freezes_batchnorm(t, epoch)))
+        return HT_OK;
+    return ht_reestimate_batchnorm(t->model, t->e, t->d, t->order, err);
 }
 
 /* Of the network as it is, after the epoch that has just been counted. */
@@ -345,8 +362,8 @@ static enum ht_status check_health(struct ht_trainer *t, enum ht_form form, doub
                                        .objective = &t->objective,
                                        .data = t->d,
                                        .quantized = form == HT_FORM_QUANTIZED,
-                                       .learns = ht_schedule_rate(&t->schedule, started) >
-                                                 1e-3 * t->schedule.learning_rate,
+                                       .learns =
+                                           rate_at(t, started) > 1e-3 * t->schedule.learning_rate,
                                        .epoch = t->state.epoch,
                                        .score = score};
     return ht_health_check(&t->health, &in, err);
@@ -359,11 +376,11 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
     struct ht_progress_state *s = &t->state;
     const enum ht_form scored = form_of_scores(t, s->epoch);
     const bool validates = t->d->count[HT_VALIDATION] > 0;
-    const double batches = (double)batches_per_epoch(t);
+    const double batches = (double)ht_trainer_batches(t);
     const double last_step = (double)s->epoch + (batches - 1) / batches;
     struct ht_evaluation v = {0};
-    enum ht_status status = HT_OK;
-    if (validates)
+    enum ht_status status = reestimate(t, s->epoch, err);
+    if (status == HT_OK && validates)
         status = ht_evaluate(&v, &t->evaluation[scored], &t->objective, t->d, HT_VALIDATION, err);
     if (status == HT_OK && validates && !isfinite(v.loss))
         return diverged(t, "the validation loss", t->state.step, err);
@@ -371,20 +388,23 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
         status = check_finite(t, err);
     if (status != HT_OK)
         return status;
-    /* Scores of a network of another form do not compete. */
-    if (s->epoch > 0 && form_of_epoch(t, s->epoch) != form_of_epoch(t, s->epoch - 1))
+    /* Scores of a network of another form, or of a wider stage, do not compete. */
+    if (s->epoch > 0 && (form_of_epoch(t, s->epoch) != form_of_epoch(t, s->epoch - 1) ||
+                         ht_experiment_stage_at(t->e, s->epoch - 1) != t->stage))
         s->has_best = 0;
     event->improved = !s->has_best || !validates || v.score > s->best_score ||
                       (v.score == s->best_score && v.loss < s->best_loss);
     event->epoch_end = true;
     event->quantized = scored == HT_FORM_QUANTIZED;
+    event->weight_bits = event->quantized ? t->stage_experiment->quant.weights.bits : 32;
+    event->activation_bits = event->quantized ? t->stage_experiment->quant.activations.bits : 32;
     event->validation_loss = validates ? v.loss : NAN;
     event->validation_score = validates ? v.score : NAN;
     event->train_loss = s->loss_sum / (double)t->d->count[HT_TRAIN];
-    event->learning_rate = ht_schedule_rate(&t->schedule, last_step);
+    event->learning_rate = rate_at(t, last_step);
     event->gradient_norm = t->gradient_norm;
     if (tracks_flips(t, s->epoch))
-        ht_oscillation_end_epoch(t->model, batches_per_epoch(t));
+        ht_oscillation_end_epoch(t->model, ht_trainer_batches(t));
     const struct ht_oscillation oscillation = ht_oscillation_last(t->model);
     event->flip_rate = oscillation.flip_rate;
     event->frozen = oscillation.frozen;
@@ -398,7 +418,8 @@ static enum ht_status end_epoch(struct ht_trainer *t, struct ht_train_event *eve
         s->best_score = v.score;
         s->best_loss = v.loss;
     }
-    status = check_health(t, scored, event->validation_score, err);
+    if (form_of_epoch(t, s->epoch - 1) == scored) /* not yet what ships while it is soft */
+        status = check_health(t, scored, event->validation_score, err);
     event->warnings = t->health.warnings;
     event->n_warnings = t->health.n_warnings;
     if (status == HT_OK)
@@ -445,24 +466,33 @@ static enum ht_status poll_stops(struct ht_trainer *t, const struct ht_train_hoo
     return status;
 }
 
+/* The first quantized epoch of the stage. */
+static int64_t first_of_stage(const struct ht_trainer *t)
+{
+    return t->stage == 0 ? t->e->quant.start_epoch : ht_experiment_stage_start(t->e, t->stage);
+}
+
 static enum ht_status train_epoch(struct ht_trainer *t, const struct ht_train_hooks *hooks,
                                   struct clock *clock, struct ht_error *err)
 {
     const enum ht_form form = form_of_epoch(t, t->state.epoch);
     const double started = ht_trainer_now();
     struct ht_train_event event = {.epoch = t->state.epoch + 1};
-    enum ht_status status = need_networks(t, t->state.epoch, err);
+    const size_t stage = ht_experiment_stage_at(t->e, t->state.epoch);
+    enum ht_status status = stage == t->stage ? HT_OK : ht_trainer_enter_stage(t, stage, err);
+    if (status == HT_OK)
+        status = need_networks(t, t->state.epoch, err);
     if (status != HT_OK)
         return status;
     ht_dataset_shuffle(t->d, t->e->seed, (uint64_t)t->state.epoch, t->order);
-    if (form != HT_FORM_FLOAT && t->state.epoch == t->e->quant.start_epoch && t->state.batch == 0)
+    if (form != HT_FORM_FLOAT && t->state.epoch == first_of_stage(t) && t->state.batch == 0)
         status = ht_trainer_calibrate(t, hooks, err);
     if (status == HT_OK)
         status = ht_trainer_adapt(t, err);
     if (status != HT_OK)
         return status;
     double before = ht_trainer_now();
-    while (t->state.batch < batches_per_epoch(t)) {
+    while (t->state.batch < ht_trainer_batches(t)) {
         status = train_batch(t, &t->train[form], err);
         if (status != HT_OK)
             return status;
@@ -470,7 +500,7 @@ static enum ht_status train_epoch(struct ht_trainer *t, const struct ht_train_ho
         double after = ht_trainer_now();
         t->seconds += after - before;
         ht_trainer_report(t, hooks, &event);
-        if (t->state.batch < batches_per_epoch(t))
+        if (t->state.batch < ht_trainer_batches(t))
             status = poll_stops(t, hooks, clock, err);
         if (status != HT_OK)
             return status;
@@ -488,7 +518,9 @@ static enum ht_status train_epoch(struct ht_trainer *t, const struct ht_train_ho
 static bool finished(const struct ht_trainer *t)
 {
     const int patience = t->e->train.early_stopping;
-    const bool started = !ht_experiment_quantized(t->e) || t->state.epoch > first_hard_epoch(t);
+    const int last_stage = ht_experiment_stage_start(t->e, ht_experiment_stages(t->e) - 1);
+    const bool started = !ht_experiment_quantized(t->e) ||
+                         (t->state.epoch > first_hard_epoch(t) && t->state.epoch > last_stage);
     return t->state.epoch >= t->e->train.epochs ||
            (patience > 0 && started && t->state.patience >= patience);
 }
@@ -509,6 +541,8 @@ static enum ht_status take_as_it_is(struct ht_trainer *t, const struct ht_train_
     ht_dataset_shuffle(t->d, t->e->seed, 0, t->order);
     if (form == HT_FORM_QUANTIZED)
         status = ht_trainer_calibrate(t, hooks, err);
+    if (status == HT_OK)
+        status = reestimate(t, 0, err);
     if (status == HT_OK && t->d->count[HT_VALIDATION] > 0)
         status = ht_evaluate(&v, &t->evaluation[form], &t->objective, t->d, HT_VALIDATION, err);
     if (status == HT_OK)

@@ -22,6 +22,7 @@ struct ht_train_event {
     double train_loss;     /* mean over the epoch so far */
     bool epoch_end;        /* the fields below are valid */
     bool quantized;        /* this epoch trained the quantized network, or its soft form */
+    int weight_bits, activation_bits; /* of this epoch: quant.progressive changes them; 32: float */
     double learning_rate, validation_loss, validation_score, gradient_norm;
     double flip_rate, frozen; /* layers/oscillation.h; NAN when nothing is tracked */
     bool improved;

@@ -33,8 +33,9 @@ enum ht_status ht_trainer_calibrate(struct ht_trainer *t, const struct ht_train_
     struct rounding r = {t, hooks};
     const struct ht_calibrate_hooks options = {t->pool, rounding_goes_on, &r};
     const double started = ht_trainer_now();
-    enum ht_status status = ht_calibrate(t->model, t->e, t->d, t->order, &options, err);
-    if (t->e->quant.adaround) /* it trains; the rest is one pass */
+    enum ht_status status =
+        ht_calibrate(t->model, t->stage_experiment, t->d, t->order, &options, err);
+    if (t->stage_experiment->quant.adaround) /* it trains; the rest is one pass */
         t->seconds += ht_trainer_now() - started;
     if (status == HT_ERR_INTERRUPTED) {
         ht_fail(err, status, "stopped by signal %d while it learned to round; go on with --resume",

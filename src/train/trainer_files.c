@@ -88,8 +88,13 @@ static void say_passed_over(const struct ht_train_hooks *hooks, const char *path
 static enum ht_status resume_from(struct ht_trainer *t, const char *path, struct ht_error *err)
 {
     char *experiment = NULL;
-    enum ht_status status =
-        ht_checkpoint_load(path, t->model, t->optimizer, &t->state, &experiment, err);
+    struct ht_progress_state at = {0};
+    enum ht_status status = ht_checkpoint_progress(path, &at, err);
+    const size_t stage = ht_checkpoint_stage(t->e, &at);
+    if (status == HT_OK && stage != t->stage)
+        status = ht_trainer_enter_stage(t, stage, err);
+    if (status == HT_OK)
+        status = ht_checkpoint_load(path, t->model, t->optimizer, &t->state, &experiment, err);
     const char *resolved = ht_text_str(&t->resolved);
     if (status == HT_OK && strncmp(experiment, resolved, strcspn(resolved, "\n")) != 0)
         status = ht_fail(err, HT_ERR_DATA,

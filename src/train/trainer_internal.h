@@ -3,6 +3,7 @@
 #define HT_TRAIN_TRAINER_INTERNAL_H
 
 #include "base/text.h"
+#include "config/config.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "train/network.h"
@@ -14,6 +15,9 @@ struct ht_trainer {
     const char *run_dir;
     const char *environment;
     struct ht_text resolved; /* the experiment as YAML */
+    size_t stage; /* of quant.progressive, and the experiment with its widths, owned; of the stage
+                     are model, optimizer, schedule and networks */
+    struct ht_experiment *stage_experiment;
     struct ht_objective objective;
     struct ht_model *model;
     struct ht_optimizer *optimizer;
@@ -30,6 +34,13 @@ struct ht_trainer {
     bool saved; /* last.h5 is of this run */
 };
 
+int64_t ht_trainer_batches(const struct ht_trainer *t); /* of an epoch */
+
+/* A model for the widths of this stage, with the network of the stage before if there was one; its
+ * quantizers find their ranges anew. On failure nothing has changed. */
+enum ht_status ht_trainer_enter_stage(struct ht_trainer *t, size_t stage, struct ht_error *err);
+void ht_trainer_leave_stage(struct ht_trainer *t);
+
 /* Seconds of a monotonic clock. */
 double ht_trainer_now(void);
 
@@ -38,7 +49,7 @@ void ht_trainer_report(const struct ht_trainer *t, const struct ht_train_hooks *
                        struct ht_train_event *event);
 
 /* Equalization, ranges, AdaRound, biases: what the experiment asks for before the first quantized
- * step, on the batches of its epoch. HT_ERR_INTERRUPTED by a stop during AdaRound. */
+ * step of a stage, on the batches of its epoch. HT_ERR_INTERRUPTED by a stop during AdaRound. */
 enum ht_status ht_trainer_calibrate(struct ht_trainer *t, const struct ht_train_hooks *hooks,
                                     struct ht_error *err);
 

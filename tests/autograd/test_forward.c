@@ -399,6 +399,52 @@ Test(forward, softmax_cross_entropy)
         }
 }
 
+/* Kullback-Leibler divergence as it is defined. */
+Test(forward, distillation)
+{
+    for (double temperature = 0.5; temperature < 10; temperature *= 3)
+        FOR_EACH_SHAPE(b, n)
+        {
+            struct ht_attr_distillation attr = {(float)temperature};
+            double expected = 0;
+            fill(x, b * n, 1, -6, 6);
+            fill(t, b * n, 2, -4, 4);
+            for (size_t i = 0; i < b; i++) {
+                double total = 0, wanted = 0;
+                for (size_t j = 0; j < n; j++) {
+                    total += exp(x[i * n + j] / temperature);
+                    wanted += exp(t[i * n + j] / temperature);
+                }
+                for (size_t j = 0; j < n; j++) {
+                    const double p = exp(t[i * n + j] / temperature) / wanted;
+                    const double q = exp(x[i * n + j] / temperature) / total;
+                    expected += temperature * temperature * p * log(p / q) / (double)b;
+                }
+            }
+            ASSERT_LOSS(loss_of(&ht_op_distillation, &attr, b, n, n), expected,
+                        (20 + (double)n / 8) * (1 + temperature * temperature));
+            memcpy(t, x, b * n * sizeof *t);
+            cr_assert_eq(loss_of(&ht_op_distillation, &attr, b, n, n), 0);
+        }
+    struct ht_attr_distillation attr = {2};
+    x[0] = 1000, x[1] = -1000, t[0] = -1000, t[1] = 1000;
+    cr_assert_eq(loss_of(&ht_op_distillation, &attr, 1, 2, 2), 4 * 1000);
+}
+
+Test(forward, blend)
+{
+    FOR_EACH_SHAPE(b, n)
+    {
+        struct ht_attr_blend attr = {0.25f};
+        struct input in[] = {{b, n, x, false}, {b, n, t, false}};
+        fill(x, b * n, 1, -6, 6);
+        fill(t, b * n, 2, -4, 4);
+        run_op(&ht_op_blend, &attr, 2, in, &train, y);
+        for (size_t i = 0; i < b * n; i++)
+            cr_assert_eq(y[i], 0.75f * x[i] + 0.25f * t[i]);
+    }
+}
+
 Test(forward, softmax_cross_entropy_is_stable)
 {
     struct ht_attr_softmax_cross_entropy attr = {0};

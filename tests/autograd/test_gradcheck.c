@@ -226,6 +226,33 @@ void gradcheck_bce(void)
     }
 }
 
+void gradcheck_distillation(void)
+{
+    static const ht_real temperatures[] = {0.5, 1, 4};
+    for (size_t k = 0; k < 3; k++)
+        for (size_t i = 0; i < N_SHAPES; i++) {
+            struct ht_attr_distillation attr = {temperatures[k]};
+            struct op_case c = {.op = &ht_op_distillation,
+                                .attr = &attr,
+                                .in = {shapes[i]},
+                                .target = shapes[i],
+                                .target_lo = -3,
+                                .target_hi = 3};
+            check_op(&c);
+        }
+}
+
+void gradcheck_blend(void)
+{
+    static const ht_real shares[] = {0, 0.3, 1};
+    for (size_t k = 0; k < 3; k++)
+        for (size_t i = 0; i < N_SHAPES; i++) {
+            struct ht_attr_blend attr = {shares[k]};
+            struct op_case c = {.op = &ht_op_blend, .attr = &attr, .in = {shapes[i], shapes[i]}};
+            check_op(&c);
+        }
+}
+
 void gradcheck_squared_hinge(void)
 {
     /* Its second derivative jumps at the margin: stay away from it. */

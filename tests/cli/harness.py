@@ -54,6 +54,11 @@ class Result:
             self.code, self.out[-3000:], self.err[-3000:])
 
 
+# Each start of a process with sanitizers takes long; they look for other faults than tests that
+# compare bytes many times over.
+SANITIZED = "ASAN_OPTIONS" in os.environ
+
+
 def environment(**more):
     env = dict(os.environ, HOME=ROOT, HALFTONE_DATA=os.path.join(ROOT, "fetched"),
                LC_ALL="C.UTF-8")

@@ -11,7 +11,7 @@ from harness import *
 csv_classes("toy")
 LAYERS = "[{dense: 12}, relu, {dense: 3}]"
 EXPERIMENT = experiment("toy-exp", "toy.yaml", LAYERS, dataset="validation: 0.2")
-COMMANDS = ["train", "compare", "export", "eval", "predict", "inspect", "check", "bits", "bench", "data"]
+COMMANDS = ["train", "compare", "export", "import", "eval", "predict", "inspect", "check", "bits", "bench", "data"]
 run("train", EXPERIMENT)
 MODEL = "runs/toy-exp/model.h5"
 
@@ -74,7 +74,7 @@ def _():
 @test("usage errors: missing and superfluous arguments, bad numbers")
 def _():
     for args in (["train"], ["compare"], ["export"], ["eval"], ["predict", MODEL], ["inspect"],
-                 ["check"], ["inspect", MODEL, MODEL], ["data"], ["data", "check"],
+                 ["check"], ["import"], ["import", "a.onnx"], ["inspect", MODEL, MODEL], ["data"], ["data", "check"],
                  ["data", "nonsense"], ["compare", EXPERIMENT, "--seeds", "0"],
                  ["compare", EXPERIMENT, "--seeds", "many"], ["compare", EXPERIMENT, "-j", "x"],
                  ["compare", EXPERIMENT, "--bits", "9"], ["compare", EXPERIMENT, "--bits", ""],
@@ -85,16 +85,6 @@ def _():
         equal(r.out, "", " ".join(args))
         assert r.err.strip(), args
     assert not os.path.exists(path("runs/toy-exp.1")), "a usage error moved a run"
-
-
-@test("what is not built yet says so, exit 2")
-def _():
-    for args in (["export", "runs/toy-exp", "--to", "c"],
-                 ["export", "runs/toy-exp", "--to", "safetensors"]):
-        r = run(*args, code=(0, 2), timeout=300)
-        if r.code == 2:
-            contains(r.err, "not built yet")
-            equal(r.out, "")
 
 
 @test("bench infer measures every network, width and batch")

@@ -140,8 +140,7 @@ def _():
 @test("exports that know integers only refuse the other modes")
 def _():
     for name in ("dynamic", "weight-only"):
-        for to in ("onnx", "qonnx"):
-            contains(run("export", "runs/s-" + name, "--to", to, code=2).err, "mode " + name)
+        contains(run("export", "runs/s-" + name, "--to", "qonnx", code=2).err, "mode " + name)
 
 
 @test("annealed weights under dynamic and float activations")

@@ -472,4 +472,11 @@ def _():
     equal(run("eval", "runs/isa/model.h5", "-o", "json", env={"HALFTONE_ISA": "c"}).json(), score)
 
 
+@test("progress: each epoch is its share of the steps")
+def _():
+    r = run("train", EXPERIMENT, "name=progress", "train.epochs=4", "train.batch=10")
+    shares = [line.split("%")[0].split()[-1] for line in r.err.splitlines() if "epoch" in line and "%, " in line]
+    equal(shares, ["25", "50", "75", "100"])
+
+
 main()

@@ -380,6 +380,36 @@ Test(quant, errors)
          "quant.hard_epochs 20 leaves no epoch to an estimator that is annealed: train.epochs is "
          "20, quant.start_epoch 0"},
         {"{hard_epochs: <>0}", "quant.hard_epochs is 0, out of range: 1..100000"},
+        {"{accumulator_bits: 16, activations: {estimator: <>a2q, range: ema}}",
+         "estimator a2q needs range learned, not ema"},
+        {"{accumulator_bits: 16, activations: {range: learned, estimator: <>a2q}}",
+         "estimator a2q is for weights only"},
+        {"{weights: {estimator: <>a2q}}",
+         "estimator a2q needs quant.accumulator_bits: the width that sums must fit"},
+        {"{accumulator_bits: 16, weights: {estimator: <>a2q, grid: affine}}",
+         "estimator a2q needs grid narrow or full"},
+        {"{accumulator_bits: 16, weights: {estimator: <>a2q, granularity: tensor}}",
+         "estimator a2q needs granularity channel: each neuron has its own accumulator"},
+        {"{accumulator_bits: 16, weights: {estimator: <>a2q, rounding: floor}}",
+         "estimator a2q has its own rounding, toward zero: leave rounding at nearest_even"},
+        {"{accumulator_bits: 16, weights: {estimator: <>a2q, scale: power_of_two}}",
+         "estimator a2q needs scale real"},
+        {"{accumulator_bits: 16, weights: {estimator: <>a2q}, dampening: 0.1}",
+         "estimator a2q normalizes its weights: quant.dampening and quant.freeze_threshold are not "
+         "for it"},
+        {"{accumulator_bits: <>7}", "quant.accumulator_bits is 7, out of range: 8..31, or 32"},
+        {"{reestimate_batchnorm: <>5}", "quant.reestimate_batchnorm: no layer has batchnorm"},
+        {"{progressive: <>8}",
+         "quant.progressive must be a list of widths, such as [8, 4], found '8'"},
+        {"{progressive: [8, <>9]}", "quant.progressive.width is 9, out of range: 1..8"},
+        {"{progressive: [8, <>x]}", "quant.progressive.width must be a whole number, found 'x'"},
+        {"{progressive: [4, <>8]}", "quant.progressive goes down: 8 after 4"},
+        {"{progressive: [4, <>4]}", "quant.progressive goes down: 4 after 4"},
+        {"{weights: {bits: 2, estimator: parq}, progressive: [<>8]}",
+         "quant.progressive is not for an estimator that is annealed: that goes over the whole "
+         "training"},
+        {"{weights: {bits: 2}, progressive: [<>8, 4], start_epoch: 18}",
+         "quant.progressive makes 3 stages, but there are 2 quantized epochs"},
         {"{weights: {softness: <>1}}", "quant.weights.softness is 1, out of range: > 0 and < 1"},
         {"{layers: {last: {weights: {estimator: <>pact}}}}",
          "estimator pact is for activations only: it clips at 0"},
@@ -419,6 +449,94 @@ Test(quant, errors)
     "codebook, granularity group, estimator dorefa or rounding floor"
 
 /* Post-training quantization, and what is done to a network before it. */
+/* No quantizer is narrower than the stage; grids that lack the width make way. */
+Test(quant, stages)
+{
+    static const char text[] =
+        HEAD "model: {layers: [{dense: 9}, {dense: 8}, {dense: 7}, {dense: 3}]}\n"
+             "train: {epochs: 11}\n"
+             "quant:\n  progressive: [8, 5, 2]\n  start_epoch: 1\n"
+             "  weights: {bits: 2, grid: ternary}\n  activations: {bits: 4}\n"
+             "  layers: {first: {weights: {bits: 6, grid: full}}, dense2: {weights: {bits: 1}}, "
+             "dense3: {activations: {bits: 2}}}\n";
+    static const struct {
+        int start, weights, activations, first, second, third;
+        const char *grid, *range, *second_grid;
+    } expected[] = {{0, 8, 8, 8, 8, 8, "narrow", "learned", "narrow"},
+                    {4, 5, 5, 6, 5, 5, "narrow", "learned", "narrow"},
+                    {7, 2, 4, 6, 1, 2, "ternary", "twn", "binary"}};
+    struct ht_config *c = load(text, NULL, 0);
+    const struct ht_experiment *e = ht_config_experiment(c);
+    struct ht_experiment *stage = malloc(sizeof *stage);
+    struct ht_error err = {0};
+    struct ht_text printed = {0};
+    cr_assert_eq(ht_experiment_stages(e), 3); /* 2 is what it has itself */
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert_eq(ht_experiment_stage(stage, e, i, &err), HT_OK, "%s", err.msg);
+        cr_assert_eq(ht_experiment_stage_start(e, i), expected[i].start);
+        cr_assert_eq(stage->quant.weights.bits, expected[i].weights);
+        cr_assert_eq(stage->quant.activations.bits, expected[i].activations);
+        cr_assert_str_eq(stage->quant.weights.grid, expected[i].grid);
+        cr_assert_str_eq(stage->quant.weights.range, expected[i].range);
+        cr_assert_eq(ht_experiment_weights(stage, 0)->bits, expected[i].first);
+        cr_assert_str_eq(ht_experiment_weights(stage, 0)->grid, i == 0 ? "narrow" : "full");
+        cr_assert_eq(ht_experiment_weights(stage, 1)->bits, expected[i].second);
+        cr_assert_str_eq(ht_experiment_weights(stage, 1)->grid, expected[i].second_grid);
+        cr_assert_eq(ht_experiment_activations(stage, 2)->bits, expected[i].third);
+        cr_assert_eq(ht_experiment_stage_at(e, expected[i].start), i);
+        cr_assert(i == 0 || ht_experiment_stage_at(e, expected[i].start - 1) == i - 1);
+    }
+    cr_assert_eq(ht_experiment_stage_start(e, 3), 11);
+    ht_experiment_print(e, &printed);
+    cr_assert_not_null(strstr(ht_text_str(&printed), "  progressive: [8, 5, 2]\n"));
+    ht_text_finish(&printed);
+    /* A sweep over widths has the stages that are wider. */
+    *stage = *e;
+    cr_assert_eq(ht_experiment_set(stage, "quant.weights.bits", "8", &err), HT_OK, "%s", err.msg);
+    cr_assert_eq(ht_experiment_stages(stage), 3); /* of the activations, 4 */
+    cr_assert_eq(ht_experiment_set(stage, "quant.activations.bits", "8", &err), HT_OK);
+    cr_assert_eq(ht_experiment_stages(stage), 1);
+    cr_assert_eq(ht_experiment_set(stage, "quant.weights.bits", "32", &err), HT_OK);
+    cr_assert_eq(ht_experiment_stages(stage), 1);
+    free(stage);
+    ht_config_destroy(c);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+/* Weights know of narrow accumulators wherever that is possible and nothing else was asked for. */
+Test(quant, accumulators_choose_the_estimator)
+{
+    static const struct {
+        const char *quant, *estimator;
+    } cases[] = {
+        {"{weights: {bits: 4}}", "lsq"},
+        {"{accumulator_bits: 16, weights: {bits: 4}}", "a2q"},
+        {"{accumulator_bits: 16, weights: {bits: 4, grid: full}}", "a2q"},
+        {"{accumulator_bits: 16, weights: {bits: 4, estimator: lsq}}", "lsq"},
+        {"{accumulator_bits: 16, weights: {bits: 4, granularity: tensor}}", "lsq"},
+        {"{accumulator_bits: 16, weights: {bits: 1}}", "lsq"},
+        {"{accumulator_bits: 16, weights: {bits: 4, range: ema}}", "clipped_ste"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512];
+        struct ht_experiment e;
+        struct ht_error err = {0};
+        snprintf(text, sizeof text, TANH_BASE "quant: %s\n", cases[i].quant);
+        struct ht_config *c = load(text, NULL, 0);
+        e = *ht_config_experiment(c);
+        cr_assert_str_eq(e.quant.weights.estimator, cases[i].estimator, "%s", cases[i].quant);
+        if (i == 1) { /* widths that it does not have, and back */
+            cr_assert_eq(ht_experiment_set(&e, "quant.weights.bits", "1", &err), HT_OK, "%s",
+                         err.msg);
+            cr_assert_str_eq(e.quant.weights.estimator, "lsq");
+            cr_assert_eq(ht_experiment_set(&e, "quant.weights.bits", "8", &err), HT_OK);
+            cr_assert_str_eq(e.quant.weights.estimator, "a2q");
+        }
+        ht_config_destroy(c);
+    }
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
 Test(quant, calibration)
 {
     static const struct {

@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 
 f32 = np.float32
-FLOAT, UINT8, INT8, INT32, UINT4, INT4, UINT2, INT2 = 1, 2, 3, 6, 21, 22, 25, 26
-PLAIN = {FLOAT: "<f4", UINT8: "u1", INT8: "i1", INT32: "<i4"}
+FLOAT, UINT8, INT8, INT32, INT64, FLOAT16, UINT4, INT4, UINT2, INT2 = 1, 2, 3, 6, 7, 10, 21, 22, 25, 26
+PLAIN = {FLOAT: "<f4", UINT8: "u1", INT8: "i1", INT32: "<i4", INT64: "<i8", FLOAT16: "<f2"}
 NARROW = {UINT4: (4, False), INT4: (4, True), UINT2: (2, False), INT2: (2, True)}
 
 
@@ -40,10 +40,13 @@ def cast(a, x):
     return x.astype({FLOAT: f32, UINT8: np.uint8, INT8: np.int8, INT32: np.int32}[a["to"]])
 
 
-def dequantize(a, x, scale, zero):
+def dequantize(a, x, scale, zero=np.int64(0)):
     axis = a.get("axis", 1)
+    if "block_size" in a:
+        scale = np.repeat(scale, a["block_size"], axis).take(range(x.shape[axis]), axis)
+        return x.astype(scale.dtype) * scale
     whole = x.astype(np.int64) - along(zero, axis, x.ndim).astype(np.int64)
-    return whole.astype(f32) * along(scale, axis, x.ndim)
+    return whole.astype(scale.dtype) * along(scale, axis, x.ndim)
 
 
 def quantize(a, x, scale, zero):
@@ -72,11 +75,17 @@ def quant(a, x, scale, zero, bits):
     return (q - zero) * scale
 
 
+def reduce(function):
+    """The axis is an attribute until opset 17, then an input."""
+    return lambda a, x, *axes: function(x, axis=tuple(axes[0] if axes else a["axes"]), keepdims=True)
+
+
 def normalize(a, x, gamma, beta, mean, variance):
     return gamma * (x - mean) / np.sqrt(variance + f32(a["epsilon"])) + beta
 
 
 OPERATORS = {
+    "Abs": lambda a, x: np.abs(x),
     "Add": lambda a, x, y: x + y,
     "BatchNormalization": normalize,
     "BipolarQuant": lambda a, x, scale: np.where(x >= 0, scale, -scale),
@@ -87,19 +96,26 @@ OPERATORS = {
     "Div": lambda a, x, y: x / y,
     "Erf": lambda a, x: np.vectorize(math.erf)(x.astype(np.float64)).astype(x.dtype),
     "Floor": lambda a, x: np.floor(x),
-    "Gather": lambda a, table, index: table[index],
+    "Gather": lambda a, table, index: np.take(table, index, a.get("axis", 0)),
     "Gemm": gemm,
     "LeakyRelu": lambda a, x: np.where(x < 0, f32(a["alpha"]) * x, x),
+    "Less": lambda a, x, y: x < y,
+    "Max": lambda a, x, y: np.maximum(x, y),
     "MatMul": lambda a, x, w: x @ w,
     "MatMulInteger": matmul_integer,
     "Mul": lambda a, x, y: x * y,
+    "Neg": lambda a, x: -x,
     "Quant": quant,
     "QuantizeLinear": quantize,
+    "ReduceMax": reduce(np.max),
+    "ReduceMin": reduce(np.min),
     "Relu": lambda a, x: np.maximum(x, 0),
+    "Round": lambda a, x: np.rint(x),
     "Sigmoid": lambda a, x: 1 / (1 + np.exp(-x)),
     "Sub": lambda a, x, y: x - y,
     "Tanh": lambda a, x: np.tanh(x),
     "Transpose": lambda a, x: x.T,
+    "Where": lambda a, c, x, y: np.where(c, x, y),
 }
 
 

@@ -2,7 +2,8 @@
 //
 // usage: node onnxruntime.js FOLDER [LEVELS [BATCHES]]
 // FOLDER has files NAME.onnx, NAME.in.f32 or NAME.in.u8 (rows of features) and NAME.out.f32 (the
-// outputs that must come, or NAME.near.f32: that must come but for rounding). Prints a JSON object a
+// outputs that must come, or NAME.near.f32: that must come but for rounding, each within its number
+// in NAME.bound.f32 if there is one). Prints a JSON object a
 // line for each network, optimization and batch size, and writes what the optimization made of the
 // network to NAME.optimized.
 
@@ -27,13 +28,14 @@ function bits(floats) {
   return new Uint32Array(floats.buffer, floats.byteOffset, floats.length);
 }
 
-function differs(got, wanted, near) {
+// bounds: null, or how far off each may be.
+function differs(got, wanted, near, bounds) {
   let n = got.length === wanted.length ? 0 : wanted.length;
   const a = bits(got);
   const b = bits(wanted);
   for (let i = 0; i < got.length; i++) {
-    const good = near ? Math.abs(got[i] - wanted[i]) <= 1e-5 + 1e-4 * Math.abs(wanted[i])
-                      : a[i] === b[i];
+    const bound = bounds ? bounds[i] : 1e-5 + 1e-4 * Math.abs(wanted[i]);
+    const good = near ? Math.abs(got[i] - wanted[i]) <= bound : a[i] === b[i];
     if (!good) n++;
   }
   return n;
@@ -42,16 +44,21 @@ function differs(got, wanted, near) {
 async function compare(session, c, batch) {
   let mismatched = 0;
   let compared = 0;
+  let farthest = 0;
   for (let row = 0; row < c.rows; row += batch) {
     const n = Math.min(batch, c.rows - row);
     const values = c.input.slice(row * c.features, (row + n) * c.features);
     const kind = c.input instanceof Uint8Array ? 'uint8' : 'float32';
     const feeds = { input: new ort.Tensor(kind, values, [n, c.features]) };
     const got = (await session.run(feeds)).output.data;
-    mismatched += differs(got, c.wanted.slice(row * c.outputs, (row + n) * c.outputs), c.near);
+    const part = (all) => all && all.slice(row * c.outputs, (row + n) * c.outputs);
+    mismatched += differs(got, part(c.wanted), c.near, part(c.bounds));
     compared += got.length;
+    for (let i = 0; i < got.length; i++)
+      farthest = Math.max(farthest, Math.abs(got[i] - c.wanted[row * c.outputs + i]));
   }
-  return { compared, mismatched };
+  const most = (all) => all.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+  return { compared, mismatched, farthest, largest: most(c.wanted), bound: most(c.bounds || []) };
 }
 
 async function run(name) {
@@ -63,6 +70,7 @@ async function run(name) {
     input: u8 || read(`${name}.in.f32`, Float32Array),
     wanted: exact || read(`${name}.near.f32`, Float32Array),
     near: !exact,
+    bounds: read(`${name}.bound.f32`, Float32Array),
   };
   c.rows = c.wanted.length / c.outputs;
   for (const level of LEVELS) {

@@ -19,6 +19,7 @@ from harness import (contains, csv_regression, equal, experiment, folder, idx_im
 
 WRITE_RANDOM = os.path.abspath(sys.argv[2])
 INT8_OPSET, INT4_OPSET, INT2_OPSET = 13, 21, 25
+NARROW = {onnx_numpy.INT2, onnx_numpy.UINT2, onnx_numpy.INT4, onnx_numpy.UINT4}
 
 
 def random_networks(kind, first, count):
@@ -59,12 +60,15 @@ def types(model):
 
 
 def check_versions(model):
-    """The oldest version that has the types which are used."""
+    """The oldest version that has the types and blocks which are used. No name is there twice."""
     narrow = types(model)
+    blocks = any(a.name == "block_size" for n in model.graph.node for a in n.attribute)
     wanted = (INT2_OPSET if narrow & {onnx_numpy.INT2, onnx_numpy.UINT2} else
-              INT4_OPSET if narrow & {onnx_numpy.INT4, onnx_numpy.UINT4} else INT8_OPSET)
+              INT4_OPSET if blocks or narrow & NARROW else INT8_OPSET)
     equal(opset(model), wanted, "opset")
     equal(model.ir_version, {INT8_OPSET: 7, INT4_OPSET: 10, INT2_OPSET: 13}[wanted], "IR version")
+    names = [t.name for t in model.graph.initializer] + [n.output[0] for n in model.graph.node]
+    equal(len(names), len(set(names)), "names")
     if wanted == INT8_OPSET:
         onnx.checker.check_model(model, full_check=True)
 
@@ -88,6 +92,41 @@ def _():
           {"MatMulInteger", "Gather", "Floor", "Ceil", "Clip", "Gemm"})
     equal(stored, {onnx_numpy.FLOAT, onnx_numpy.INT32, *onnx_numpy.NARROW, onnx_numpy.INT8,
                    onnx_numpy.UINT8})
+
+
+@test("random networks of levels, with scales of rows or known ones, give the same bits")
+def _():
+    cases, _ = random_networks("exact", 1, 100)
+    equal(len(cases), 100, "networks")
+    operators, dynamic = set(), 0
+    for name, model, x, wanted, _ in cases:
+        y = onnx_numpy.run(model, x)["output"]
+        equal(int((y.view(np.uint32) != wanted.view(np.uint32)).sum()), 0, name + ": bits that differ")
+        check_versions(model)
+        operators |= {n.op_type for n in model.graph.node}
+        dynamic += "ReduceMin" in {n.op_type for n in model.graph.node}
+    equal(operators & {"ReduceMin", "ReduceMax", "Where", "LeakyRelu", "MatMulInteger", "Gemm"},
+          {"ReduceMin", "ReduceMax", "Where", "LeakyRelu", "MatMulInteger", "Gemm"})
+    assert dynamic > 30, dynamic
+
+
+@test("random networks with real values in them are within the bound of their roundings")
+def _():
+    cases, _ = random_networks("modes", 1, 100)
+    equal(len(cases), 100, "networks")
+    seen, tight = set(), 0
+    for name, model, x, wanted, shape in cases:
+        bound = np.fromfile(os.path.join(folder("random-modes"), name + ".bound.f32"), "<f4")
+        with np.errstate(over="ignore"):
+            off = np.abs(onnx_numpy.run(model, x)["output"] - wanted)
+        bound = bound.reshape(wanted.shape)
+        assert (off <= bound).all(), (name, (off / bound).max())
+        tight += bound.max() < 1e-4 * np.abs(wanted).max()
+        check_versions(model)
+        seen |= types(model) & {onnx_numpy.FLOAT16, onnx_numpy.INT4, onnx_numpy.INT2}
+        seen |= {a.name for n in model.graph.node for a in n.attribute if a.name == "block_size"}
+    equal(seen, {onnx_numpy.FLOAT16, onnx_numpy.INT4, onnx_numpy.INT2, "block_size"})
+    assert tight > 20, tight
 
 
 @test("levels of the last layer leave as codes, and stand for the outputs")
@@ -172,6 +211,38 @@ def _():
         assert (off > 1e-5).mean() < 0.02 and off.max() < 0.02, (activation, off.max())
 
 
+@test("trained networks of other modes: what is stored, and what is said of them")
+def _():
+    real = "{weights: {bits: %s}, activations: {bits: 32}}"
+    for name, quant, stored, agreement in (
+            ("only4", real % 4, onnx_numpy.INT4, "but for rounding"),
+            ("group4", real % "4, granularity: group, group: 16", onnx_numpy.INT4, "but for rounding"),
+            ("half", "{weights: {bits: 16}}", onnx_numpy.FLOAT16, "but for rounding"),
+            ("rows", "{weights: {bits: 2}, activations: {range: dynamic}}", onnx_numpy.INT2,
+             "bit for bit"),
+            ("mixed", "{weights: {bits: 8}, activations: {bits: 32}, layers: "
+             "{last: {weights: {bits: 4}}, first: {activations: {bits: 8}}}}", onnx_numpy.INT8,
+             "nearly all")):
+        source = trained(name, 0, quant)
+        shown = run("predict", source + "/model.h5", "images-test-images", "-o", "json").json()
+        wanted = np.array([[r["output_%d" % j] for j in range(4)] for r in shown])
+        r = run("export", source, "--to", "onnx", "-o", "json").json()[0]
+        equal((r["agreement"], r["mismatched_outputs"]), (agreement, 0), name)
+        model = onnx.load(path(name + ".onnx"))
+        check_versions(model)
+        assert stored in types(model), name
+        y = onnx_numpy.run(model, images().astype(np.float32))["output"].astype(float)
+        if agreement == "bit for bit":
+            equal(y.tolist(), wanted.tolist(), name)
+        elif agreement == "but for rounding":
+            np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max(),
+                                       err_msg=name)
+        contains(run("export", source, "--to", "qonnx", code=2).err, "qonnx cannot hold a model")
+    about = {p.key: p.value for p in onnx.load(path("rows.onnx")).metadata_props}
+    equal((about["arithmetic"], about["weight_bits"], about["activation_bits"]),
+          ("dynamic", "2 2", "8 8"))
+
+
 @test("export: the line about parity, equal bytes, names and descriptions")
 def _():
     source = trained("four", 4)
@@ -187,7 +258,8 @@ def _():
     equal((about["task"], about["weight_bits"], about["activation_bits"], about["classes"]),
           ("classification", "4 4", "8 8", "red\ngreen\nblue\ngrey\n"))
     contains(about["experiment"], "epochs: 1")
-    contains(model.doc_string, "four: integer network", "validation accuracy")
+    equal(float(about["test_score"]), r["fake_quant_accuracy"], "score of the test part")
+    contains(model.doc_string, "four: integer network", "validation accuracy", "; test accuracy")
     names = [n.name for n in model.graph.node]
     contains(" ".join(names), "dense1/sums", "dense2/sums")
     contains(next(n for n in model.graph.node if n.name == "dense1/sums").doc_string,
@@ -215,7 +287,7 @@ def _():
         r = run("export", source, "--to", kind, "--out", "no.file", code=2)
         contains(r.err, "float32 network", "onnx")
     r = run("export", "runs/four", "--to", "onyx", code=2)
-    contains(r.err, "did you mean 'onnx'?", "hdf5, onnx, qonnx, c, safetensors")
+    contains(r.err, "did you mean 'onnx'?", "hdf5, onnx, qonnx, safetensors, c")
     contains(run("export", "runs/four", "--input", "u8", code=2).err, "--input")
     contains(run("export", "runs/four", "--to", "onnx", "--input", "u9", code=2).err, "float, u8")
     contains(run("export", "runs/four", "--to", "onnx", "--out", "none/a.onnx", code=5).err,

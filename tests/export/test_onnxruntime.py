@@ -38,7 +38,21 @@ run: {dir: runs}
 variants:
   - {name: float, quant: null}
 """
+# Networks of other modes, quantized after the training: what ONNX Runtime gives of them.
+OTHERS = {
+    "w8-rows": ("{weights: {bits: 8}, activations: {range: dynamic}}", "bit for bit"),
+    "w4-rows": ("{weights: {bits: 4}, activations: {range: dynamic, grid: narrow}, "
+                "input: {range: min_max}}", "bit for bit"),
+    "w2-rows": ("{weights: {bits: 2}, activations: {bits: 4, range: dynamic}}", "bit for bit"),
+    "w4": ("{weights: {bits: 4}, activations: {bits: 32}}", "but for rounding"),
+    "w2-groups": ("{weights: {bits: 2, granularity: group, group: 32}, activations: {bits: 32}}",
+                  "but for rounding"),
+    "w16": ("{weights: {bits: 16}}", "but for rounding"),
+}
 INTEGER = {"QGemm", "MatMulInteger"}
+# Images one by one take a minute, an emulated processor half of one: those are for tools/check.
+ALL = os.environ.get("HALFTONE_TESTS") == "all"
+IMAGES = 10000 if ALL else 1000
 
 
 def node_command():
@@ -88,7 +102,7 @@ def engine_outputs(model):
     return np.array([[float(r["output_%d" % j]) for j in range(10)] for r in csv.DictReader(shown)])
 
 
-@test("10,000 images through w8a8, w4a8, w2a8, w4a4 and w2a2: every bit of every output")
+@test("%d images through w8a8, w4a8, w2a8, w4a4 and w2a2: every bit of every output" % IMAGES)
 def _():
     node_command()
     if not os.path.exists(DATA):
@@ -101,18 +115,19 @@ def _():
     with gzip.open(DATA) as f:
         images = np.frombuffer(f.read()[16:], np.uint8).reshape(-1, 784)
     equal(len(images), 10000)
+    images = images[:IMAGES]
     where = folder("fashion")
     sizes = {}
     for w, a in VARIANTS:
         name = "w%da%d" % (w, a)
         source = "runs/fashion/%s-seed1" % name
-        wanted = engine_outputs(source + "/model.h5")
+        wanted = engine_outputs(source + "/model.h5")[:IMAGES]
         for kind, inputs in (("u8", images), ("float", images.astype("<f4"))):
             run("export", source, "--to", "onnx", "--input", kind,
                 "--out", os.path.join(where, "%s-%s.onnx" % (name, kind)))
             put_case(where, "%s-%s" % (name, kind), inputs, wanted)
         sizes[w, a] = os.path.getsize(os.path.join(where, name + "-u8.onnx"))
-    equal(all_equal(runtime(where)), 2 * len(VARIANTS) * 4 * 100000)
+    equal(all_equal(runtime(where)), 2 * len(VARIANTS) * 4 * 10 * IMAGES)
     for w, a in VARIANTS:
         for kind in ("u8", "float"):
             left = operators(where, "w%da%d-%s" % (w, a, kind))
@@ -122,6 +137,40 @@ def _():
     weights = 784 * 128 + 128 * 64 + 64 * 10
     for w, a in VARIANTS:
         assert weights * w / 8 < sizes[w, a] < weights * w / 8 + 20000, (w, a, sizes)
+
+
+@test("scales of rows: every bit of %d images; real activations: within the bound of rounding" % IMAGES)
+def _():
+    node_command()
+    if not os.path.exists(path("runs", "fashion")):
+        raise Skip("no Fashion-MNIST here")
+    base = EXPERIMENT.split("quant:")[0]
+    where = folder("others")
+    with gzip.open(DATA) as f:
+        images = np.frombuffer(f.read()[16:], np.uint8).reshape(-1, 784).astype("<f4")
+    images[:200].tofile(path("rows.f32"))
+    for name, (quant, agreement) in OTHERS.items():
+        write("other.yaml", base.replace("fashion", name, 1) + "quant: " + quant +
+              "\ntrain: {epochs: 0, from: runs/fashion/float-seed1}\nrun: {dir: runs}\n")
+        run("train", "other.yaml", "--quiet")
+        shown = run("export", "runs/" + name, "--to", "onnx", "-o", "json",
+                    "--out", os.path.join(where, name + ".onnx")).json()[0]
+        equal((shown["agreement"], shown["mismatched_outputs"]), (agreement, 0), name)
+        if agreement == "bit for bit":
+            wanted = engine_outputs("runs/%s/model.h5" % name)
+            n = IMAGES if name == "w8-rows" else 1000
+            put_case(where, name, images[:n], wanted[:n])
+        else:
+            subprocess.run([WRITE_RANDOM, where, name, path("runs", name, "model.h5"),
+                            path("rows.f32")], check=True)
+    for result in runtime(where):
+        all_equal([result])
+        # The bound is of the worst case; nothing near it comes of sums in another order.
+        assert result["farthest"] <= 1e-5 * result["largest"], result
+        print("# %(name)s, optimization %(level)s, batch %(batch)d: %(compared)d outputs, "
+              "%(farthest).2g from the engine's; bound %(bound).2g, largest %(largest).3g" % result)
+    for name in ("w8-rows", "w2-rows"):
+        equal(operators(where, name).count("MatMulInteger"), 3, name)
 
 
 @test("the float32 network, but for rounding")
@@ -153,18 +202,30 @@ def _():
     assert products > 0
 
 
+@test("60 random networks of rows that find their scales: every bit; 60 of real values: in bounds")
+def _():
+    node_command()
+    for kind in ("exact", "modes"):
+        where = folder("random-" + kind)
+        subprocess.run([WRITE_RANDOM, where, "1000", "60", kind], check=True)
+        assert all_equal(runtime(where)) > 50000
+
+
 @test("on a processor without VNNI (emulated), where wide products saturate")
 def _():
     command = node_command()
+    if not ALL:
+        raise Skip("takes long; HALFTONE_TESTS=all")
     emulator = shutil.which("qemu-x86_64")
     if platform.machine() != "x86_64" or not emulator:
         raise Skip("no qemu-x86_64, or no x86 processor")
     where = folder("haswell")
     subprocess.run([WRITE_RANDOM, where, "0", "6", "wide"], check=True)
     subprocess.run([WRITE_RANDOM, where, "25", "12", "onnx"], check=True)
+    subprocess.run([WRITE_RANDOM, where, "25", "6", "exact"], check=True)
     results = runtime(where, "all", "64",
                       command=[emulator, "-cpu", "Haswell", command[0], "--jitless"])
-    equal(len(results), 18)
+    equal(len(results), 24)
     assert all_equal(results) > 0
 
 

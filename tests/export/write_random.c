@@ -1,11 +1,17 @@
-/* Random networks as ONNX files, with inputs and the outputs that must come:
+/* Random networks as ONNX or safetensors files, with inputs and the outputs that must come:
  *
- *     write-random FOLDER FIRST COUNT onnx|qonnx|float|wide
+ *     write-random FOLDER FIRST COUNT KIND
+ *     write-random FOLDER NAME MODEL.h5 ROWS.f32
  *
- * onnx, qonnx: the integer models of tests/qmodel/random_model.h, run by the C reference; wide:
- * layers whose products are as large as they can be; float: float32 networks, run by the graph that
- * training evaluates. For each seed the files NAME.onnx,
- * NAME.in.f32 (or .u8), NAME.out.f32 (float, qonnx: .near.f32) and NAME.json. */
+ * KIND onnx, qonnx, safetensors: the integer models of tests/qmodel/random_model.h, run by the C
+ * reference; wide: layers whose products are as large as they can be; float, float-safetensors:
+ * float32 networks, run by the graph that training evaluates; exact, modes: of any kinds of
+ * activations, modes also real ones. For each seed the files NAME.onnx (or .safetensors),
+ * NAME.in.f32 (or .u8), NAME.out.f32 (float, qonnx, modes: .near.f32, modes with .bound.f32, how far
+ * it may be off) and NAME.json.
+ *
+ * The second form: inputs, outputs and bounds of a model that there is. */
+#include "export/random_modes.h"
 #include "qmodel/random_model.h"
 
 #include "autograd/graph.h"
@@ -33,6 +39,11 @@ static float *raw_inputs(const struct ht_qmodel *m, uint64_t seed)
 {
     const struct ht_qinput *in = &m->input;
     float *raw = random_inputs(m, ROWS, seed);
+    for (size_t i = 0; in->kind != HT_QOUTPUT_CODES && i < ROWS * in->features; i++)
+        raw[i] = 4 * (float)ht_rng_uniform(seed, HT_RNG_TEST, i) - 2;
+    for (size_t i = 0; in->kind != HT_QOUTPUT_CODES && i < in->features; i++)
+        for (size_t row = 0; row < 3; row++) /* of zeros; with hardly a scale; beyond them */
+            raw[row * in->features + i] *= (const float[]){0, 2e-9f, 1e30f}[row];
     for (size_t i = 0; i < ROWS * in->features; i++) {
         if (in->mean)
             raw[i] = raw[i] * in->std[i % in->features] + in->mean[i % in->features];
@@ -54,18 +65,18 @@ static uint8_t *to_bytes(float *raw, size_t n)
     return bytes;
 }
 
-static float *reference(const struct ht_qmodel *m, const float *raw)
+static float *reference(const struct ht_qmodel *m, const float *raw, size_t rows)
 {
     struct ht_kernels kernels;
     struct ht_runtime *runtime = NULL;
     struct ht_runner *runner = NULL;
     struct ht_error err;
-    float *y = malloc(ROWS * m->outputs * sizeof *y);
+    float *y = malloc(rows * m->outputs * sizeof *y);
     ht_kernels_init(&kernels, 0);
     if (ht_runtime_create(&runtime, m, &kernels, &err) != HT_OK ||
-        ht_runner_create(&runner, runtime, ROWS, NULL, &err) != HT_OK)
+        ht_runner_create(&runner, runtime, rows, NULL, &err) != HT_OK)
         fail("reference", &err);
-    ht_runner_run_raw(runner, raw, ROWS, y);
+    ht_runner_run_raw(runner, raw, rows, y);
     ht_runner_destroy(runner);
     ht_runtime_destroy(runtime);
     return y;
@@ -109,13 +120,21 @@ static struct ht_qmodel *wide_products(uint64_t seed)
 }
 
 static void put_case(const char *folder, const char *name, bool near, const struct ht_qmodel *m,
-                     const float *y)
+                     const float *y, size_t rows)
 {
     char json[200];
-    put(folder, name, near ? ".near.f32" : ".out.f32", y, ROWS * m->outputs * sizeof *y);
+    put(folder, name, near ? ".near.f32" : ".out.f32", y, rows * m->outputs * sizeof *y);
     snprintf(json, sizeof json, "{\"features\": %zu, \"outputs\": %zu, \"layers\": %zu}\n",
              m->input.features, m->outputs, m->n_layers);
     put(folder, name, ".json", json, strlen(json));
+}
+
+static void put_bounds(const char *folder, const char *name, const struct ht_qmodel *m,
+                       const float *raw, size_t rows)
+{
+    float *bound = error_bounds(m, raw, rows);
+    put(folder, name, ".bound.f32", bound, rows * m->outputs * sizeof *bound);
+    free(bound);
 }
 
 static bool export(const char *folder, const char *name, const char *format_name,
@@ -124,7 +143,8 @@ static bool export(const char *folder, const char *name, const char *format_name
     const struct ht_export_format *format;
     struct ht_error err;
     char path[512];
-    snprintf(path, sizeof path, "%s/%s.onnx", folder, name);
+    snprintf(path, sizeof path, "%s/%s%s", folder, name,
+             strcmp(format_name, "safetensors") == 0 ? ".safetensors" : ".onnx");
     if (ht_export_format_find(&format, format_name, &err) != HT_OK)
         fail(format_name, &err);
     if (format->write(source, options, path, &err) == HT_OK)
@@ -138,7 +158,8 @@ static void write_integer(const char *folder, struct ht_qmodel *m, uint64_t seed
                           const char *format)
 {
     const size_t n = ROWS * m->input.features;
-    const bool bytes = m->input.pixel_range && seed % 2, near = strcmp(format, "qonnx") == 0;
+    const bool bytes = m->input.pixel_range && seed % 2 && strcmp(format, "safetensors") != 0;
+    const bool qonnx = strcmp(format, "qonnx") == 0, modes = strncmp(name, "modes", 5) == 0;
     const struct ht_export_source source = {m, NULL};
     const struct ht_export_options options = {.input = bytes ? HT_EXPORT_U8 : HT_EXPORT_FLOAT};
     if (export(folder, name, format, &source, &options)) {
@@ -150,8 +171,10 @@ static void write_integer(const char *folder, struct ht_qmodel *m, uint64_t seed
         } else {
             put(folder, name, ".in.f32", raw, n * sizeof *raw);
         }
-        float *y = reference(m, raw);
-        put_case(folder, name, near, m, y);
+        float *y = reference(m, raw, ROWS);
+        put_case(folder, name, qonnx || modes, m, y, ROWS);
+        if (modes)
+            put_bounds(folder, name, m, raw, ROWS);
         free(y);
         free(raw);
     }
@@ -190,7 +213,7 @@ static struct ht_model *float_model(uint64_t seed)
     return m;
 }
 
-static void write_float(const char *folder, uint64_t seed, const char *name)
+static void write_float(const char *folder, uint64_t seed, const char *name, const char *format)
 {
     struct ht_model *network = float_model(seed);
     struct ht_qmodel *m = ht_qmodel_create(0);
@@ -212,8 +235,8 @@ static void write_float(const char *folder, uint64_t seed, const char *name)
         x->value[i] = 4 * (float)ht_rng_uniform(seed + 2, HT_RNG_TEST, i) - 2;
     put(folder, name, ".in.f32", x->value, ROWS * network->inputs * sizeof(float));
     ht_graph_forward(g, &run);
-    put_case(folder, name, true, m, y->value);
-    if (!export(folder, name, "onnx", &source, &options))
+    put_case(folder, name, true, m, y->value, ROWS);
+    if (!export(folder, name, format, &source, &options))
         exit(1);
     ht_graph_destroy(g);
     ht_qmodel_destroy(m);
@@ -223,9 +246,13 @@ static void write_float(const char *folder, uint64_t seed, const char *name)
 static void write_case(const char *folder, uint64_t seed, const char *name, const char *kind)
 {
     if (strcmp(kind, "float") == 0) {
-        write_float(folder, seed, name);
+        write_float(folder, seed, name, "onnx");
+    } else if (strcmp(kind, "float-safetensors") == 0) {
+        write_float(folder, seed, name, "safetensors");
     } else if (strcmp(kind, "wide") == 0) {
         write_integer(folder, wide_products(seed), seed, name, "onnx");
+    } else if (strcmp(kind, "exact") == 0 || strcmp(kind, "modes") == 0) {
+        write_integer(folder, random_modes(seed, kind[0] == 'e'), seed, name, "onnx");
     } else {
         struct ht_qmodel *m = random_model(seed);
         if (strcmp(kind, "onnx") == 0)
@@ -234,10 +261,49 @@ static void write_case(const char *folder, uint64_t seed, const char *name, cons
     }
 }
 
+static float *read_rows(const char *path, size_t *size)
+{
+    FILE *f = fopen(path, "rb");
+    if (!f || fseek(f, 0, SEEK_END) != 0) {
+        perror(path);
+        exit(1);
+    }
+    *size = (size_t)ftell(f);
+    float *rows = malloc(*size);
+    rewind(f);
+    if (fread(rows, 1, *size, f) != *size)
+        exit(1);
+    fclose(f);
+    return rows;
+}
+
+/* Of a model in a file. */
+static int write_known(const char *folder, const char *name, const char *path,
+                       const char *rows_path)
+{
+    struct ht_qmodel *m;
+    struct ht_error err;
+    size_t size = 0;
+    if (ht_qmodel_load(&m, path, &err) != HT_OK)
+        fail(path, &err);
+    float *raw = read_rows(rows_path, &size);
+    const size_t rows = size / sizeof *raw / m->input.features;
+    float *y = reference(m, raw, rows);
+    put(folder, name, ".in.f32", raw, size);
+    put_case(folder, name, true, m, y, rows);
+    put_bounds(folder, name, m, raw, rows);
+    free(y);
+    free(raw);
+    ht_qmodel_destroy(m);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 5)
         return 2;
+    if (strstr(argv[3], ".h5"))
+        return write_known(argv[1], argv[2], argv[3], argv[4]);
     const int first = atoi(argv[2]), count = atoi(argv[3]);
     for (int i = first; i < first + count; i++) {
         char name[32];

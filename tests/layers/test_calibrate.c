@@ -289,6 +289,68 @@ Test(calibrate, every_range)
 
 /* --- bias correction --- */
 
+/* --- statistics of batch normalization --- */
+
+static bool holds_statistics(const struct ht_span *span)
+{
+    return strstr(span->name, "running_") != NULL;
+}
+
+/* Of the first layer by hand: sums of products of levels times their scales, statistics of each
+ * batch in double, their mean weighted by rows. All else stays: parameters, ranges. */
+Test(reestimate, means_of_the_batches)
+{
+    static float x[ROWS * INPUTS], row[INPUTS];
+    struct ht_error err = {0};
+    const struct ht_place_in_run eval = {NULL, 0};
+    struct ht_model *m = make_model(true, "relu", "learned", 4);
+    ASSERT_OK(ht_model_calibrate(m, &data, &err), err);
+    float *state = malloc(m->state.n * sizeof *state), *value = malloc(m->params.n * sizeof *value);
+    memcpy(state, m->state.value, m->state.n * sizeof *state);
+    memcpy(value, m->params.value, m->params.n * sizeof *value);
+    for (int twice = 0; twice < 2; twice++) /* what was there before does not matter */
+        ASSERT_OK(ht_model_reestimate_batchnorm(m, &data, &err), err);
+    const struct ht_block *b = &m->blocks[0];
+    const float *w = m->params.value + m->params.spans[b->weight_span].offset;
+    for (size_t n = 0; n < b->out; n++) {
+        double mean = 0, var = 0, all = 0;
+        ht_quantizer_levels(&b->weights, b->weights.channels == 1 ? 0 : n, eval, w + n * INPUTS,
+                            INPUTS, row);
+        const double scale =
+            (double)b->weights.scale[b->weights.channels == 1 ? 0 : n] * (double)m->input.scale[0];
+        for (size_t batch = 0; batch < BATCHES; batch++) {
+            const size_t rows = load(NULL, batch, x);
+            double sum = 0, squares = 0;
+            ht_quantizer_levels(&m->input, 0, eval, x, rows * INPUTS, x);
+            for (size_t i = 0; i < rows; i++) {
+                double acc = 0;
+                for (size_t k = 0; k < INPUTS; k++)
+                    acc += (double)x[i * INPUTS + k] * (double)row[k];
+                sum += acc * scale;
+                squares += acc * scale * acc * scale;
+            }
+            mean += sum;
+            var += (double)rows * (squares - sum * sum / (double)rows) / (double)(rows - 1);
+            all += (double)rows;
+        }
+        const float *given = m->state.value + m->state.spans[b->mean_span].offset;
+        cr_assert_float_eq((double)given[n], mean / all, 1e-5 * sqrt(var / all), "%zu", n);
+        given = m->state.value + m->state.spans[b->var_span].offset;
+        cr_assert_float_eq((double)given[n], var / all, 1e-5 * var / all, "%zu", n);
+    }
+    cr_assert_eq(memcmp(value, m->params.value, m->params.n * sizeof *value), 0);
+    for (size_t i = 0; i < m->state.n_spans; i++) {
+        const struct ht_span *s = &m->state.spans[i];
+        const int changed =
+            memcmp(state + s->offset, m->state.value + s->offset, s->n * sizeof *state) != 0;
+        cr_assert_eq(changed, holds_statistics(s), "%s", s->name);
+    }
+    free(state);
+    free(value);
+    ht_model_destroy(m);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
 static void mean_errors(const float *a, const float *b, size_t n, size_t cols, double *errors)
 {
     memset(errors, 0, cols * sizeof *errors);

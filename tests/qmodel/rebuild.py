@@ -1,11 +1,14 @@
-"""Rebuilds a network from a model file with h5py and NumPy alone, from what docs/file-format.md
-says, and runs it: rebuild.py MODEL INPUTS OUTPUTS [MODEL INPUTS OUTPUTS ...]
+"""Rebuilds a network from a model file with NumPy and h5py (of a safetensors file: NumPy) alone, from
+what docs/file-format.md says, and runs it: rebuild.py MODEL INPUTS OUTPUTS [MODEL INPUTS OUTPUTS ...]
 (raw little-endian float32). Integer steps are
 int64, every float step is one np.float32 operation."""
+import os
 import sys
 
-import h5py
 import numpy as np
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import safetensors_numpy  # noqa: E402
 
 f32 = np.float32
 
@@ -151,15 +154,37 @@ def run(file, x):
     return f32(attribute(source, "scale")) * level
 
 
+def transform(file, raw):
+    """Raw values, as in the training data, to what the network takes."""
+    pixels = int(attribute(file["input"], "pixel_range"))
+    x = raw.astype(f32)
+    if pixels == 255:
+        x = x / f32(255)
+    elif pixels == -1:
+        x = x / f32(127.5) - f32(1)
+    if "mean" in file["input"]:
+        x = (x - file["input/mean"][:]) / file["input/std"][:]
+    return x
+
+
+def open_model(model):
+    if model.endswith(".safetensors"):
+        file = safetensors_numpy.open_file(model)
+    else:
+        import h5py
+        file = h5py.File(model, "r")
+    assert text(file.attrs["format"]) == "halftone model"
+    return file
+
+
 def rebuild(model, inputs, outputs):
-    with h5py.File(model, "r") as file:
-        assert text(file.attrs["format"]) == "halftone model"
-        features = int(file["input"].attrs["features"])
-        x = np.fromfile(inputs, dtype="<f4").reshape(-1, features)
-        y = run(file, x)
+    file = open_model(model)
+    x = np.fromfile(inputs, dtype="<f4").reshape(-1, int(file["input"].attrs["features"]))
+    y = run(file, x)
     assert y.dtype == f32
     y.astype("<f4").tofile(outputs)
 
 
-for at in range(1, len(sys.argv), 3):
-    rebuild(*sys.argv[at : at + 3])
+if __name__ == "__main__":
+    for at in range(1, len(sys.argv), 3):
+        rebuild(*sys.argv[at : at + 3])

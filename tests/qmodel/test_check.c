@@ -182,6 +182,52 @@ Test(check, the_bound_is_exact)
     ht_qmodel_destroy(m);
 }
 
+static int bits_for(int64_t lo, int64_t hi)
+{
+    for (int bits = 1;; bits++)
+        if (lo >= -(INT64_C(1) << (bits - 1)) && hi < INT64_C(1) << (bits - 1))
+            return bits;
+}
+
+/* All inputs, and all orders of adding the products. */
+Test(check, ranges_are_exact)
+{
+    static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
+                                     {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    struct ht_qmodel *m = plain_model();
+    const struct ht_accumulators given = ht_qlayer_accumulators(m, 1);
+    const struct ht_qlayer *l = &m->layers[1];
+    int64_t widest = -1, low = 0, high = 0, product_low = 0, product_high = 0;
+    cr_assert_eq(l->in, 3);
+    for (size_t n = 0; n < l->out; n++) {
+        int64_t lo = INT64_MAX, hi = INT64_MIN;
+        for (int code = 0; code < 4096; code++)
+            for (int order = 0; order < 6; order++) {
+                int64_t sum = 0;
+                for (int k = 0; k < 3; k++) {
+                    const int i = orders[order][k], a = (code >> 4 * i & 15) - 8;
+                    sum += a * (naive_weight(l, n, (size_t)i) - l->weights.zero_point[n]);
+                    product_low = sum < product_low ? sum : product_low;
+                    product_high = sum > product_high ? sum : product_high;
+                }
+                lo = sum + l->bias[n] < lo ? sum + l->bias[n] : lo;
+                hi = sum + l->bias[n] > hi ? sum + l->bias[n] : hi;
+            }
+        if (hi - lo > widest) {
+            widest = hi - lo;
+            cr_assert(given.neuron != n || (given.min == lo && given.max == hi));
+        }
+        low = lo < low ? lo : low;
+        high = hi > high ? hi : high;
+    }
+    cr_assert_eq(given.max - given.min, widest);
+    cr_assert_eq(given.product_min, product_low);
+    cr_assert_eq(given.product_max, product_high);
+    cr_assert_eq(given.bits, bits_for(low, high));
+    cr_assert_eq(given.product_bits, bits_for(product_low, product_high));
+    ht_qmodel_destroy(m);
+}
+
 /* K at which u8 x s8 at the extremes just fits, and one more. */
 Test(check, the_longest_row)
 {

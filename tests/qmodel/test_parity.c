@@ -2,6 +2,8 @@
  * integer-run model, level for level and bit for bit (docs/numerics.md). */
 #include "parity_support.h"
 
+#include "layers/accumulators.h"
+
 /* --- random models over the whole matrix --- */
 
 struct dice {
@@ -537,5 +539,71 @@ Test(parity, refusals)
     cr_assert_eq(ht_qmodel_lower(&q, m, &err), HT_ERR_CONFIG);
     ht_model_destroy(m);
     cr_assert_null(q);
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
+/* --- narrow accumulators --- */
+
+static void use_a2q(struct ht_quantizer_spec *q, struct dice *d, int accumulator_bits)
+{
+    const bool full = q->bits < 8 && throw(d, 2);
+    q->bits = q->bits == 1 ? 2 : q->bits;
+    q->grid = full ? "full" : "narrow";
+    q->range = "learned";
+    q->estimator = "a2q";
+    q->rounding = "nearest_even";
+    q->per_channel = true;
+    q->group = 0;
+    q->power_of_two = false;
+    q->accumulator_bits = accumulator_bits;
+}
+
+/* The worst that a row can do, from its codes: |a - z_a| times what is left of either sign. */
+static void expect_fit(const struct ht_qmodel *q, int bits, double *fullest)
+{
+    const int64_t most = (INT64_C(1) << (bits - 1)) - 1;
+    for (size_t i = 0; i < q->n_layers; i++) {
+        const struct ht_qlayer *l = &q->layers[i];
+        const struct ht_qactivation *a = ht_qlayer_input_quant(q, i);
+        const int above = a->grid.hi - a->zero_point, below = a->zero_point - a->grid.lo;
+        for (size_t n = 0; n < l->out; n++) {
+            int64_t sum = 0;
+            for (size_t k = 0; k < l->in; k++) {
+                const unsigned code =
+                    ht_unpack_code(l->weights.packed, n * l->in + k, l->weights.grid.bits);
+                sum += llabs(ht_grid_level(&l->weights.grid, code));
+            }
+            sum *= above > below ? above : below;
+            cr_assert_leq(sum, most, "layer %zu, neuron %zu: %lld in %d bits", i, n, (long long)sum,
+                          bits);
+            *fullest = fmax(*fullest, (double)sum / (double)most);
+        }
+        cr_assert_leq(ht_qlayer_accumulators(q, i).product_bits, bits);
+    }
+}
+
+Test(parity, narrow_accumulators)
+{
+    double fullest = 0;
+    for (uint64_t seed = 0; seed < 2 * SEEDS; seed++) {
+        struct dice d = {9000 + seed, 0};
+        const int bits = 10 + (int) throw(&d, 15);
+        struct setup s = pick_setup(9000 + seed, 0, true);
+        struct ht_error err = {0};
+        for (size_t i = 0; i < s.spec.n_blocks; i++)
+            use_a2q(&s.blocks[i].weights, &d, bits);
+        s.spec.accumulator_bits = bits;
+        ht_blas_init();
+        plan_flags = seed % 2 ? HT_PLAN_SEPARATE : 0;
+        struct ht_model *m = make_model(&s);
+        ASSERT_OK(ht_model_fit_accumulators(m, &err), err);
+        train(&s, m);
+        expect_parity(&s, m);
+        struct ht_qmodel *q = ship(m);
+        expect_fit(q, bits, &fullest);
+        ht_qmodel_destroy(q);
+        ht_model_destroy(m);
+    }
+    cr_assert_gt(fullest, 0.9, "nothing came near its bound: %g", fullest);
     cr_assert_eq(ht_alloc_live(), 0);
 }

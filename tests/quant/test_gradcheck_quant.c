@@ -260,6 +260,54 @@ Test(gradcheck, groups)
     cr_assert_eq(ht_alloc_live(), 0);
 }
 
+/* A2Q: rows of weights, their norms and scales, where the norm is free and where it is held. The
+ * penalty is not part of the function (test_a2q.c). */
+static void check_a2q(size_t grid, double log_norm, uint64_t seed)
+{
+    struct ht_params params = {0}, state = {0};
+    struct ht_error err = {0};
+    ht_real zero_point = 3;
+    struct ht_quantizer input = {.zero_point = &zero_point};
+    struct ht_quantizer q = make_quantizer(grid, "learned", "a2q", true, true, ROWS);
+    struct one k = {&q, false};
+    ASSERT_OK(ht_grid_init(&input.grid, "affine", 4, &err), err);
+    q.input = &input;
+    q.accumulator_bits = 8; /* budget 10 */
+    q.penalty = 0;
+    ht_params_declare(&params, "x", ROWS, COLS, 0, 0, 0);
+    ht_quantizer_declare(&q, "q", &params, &state);
+    ASSERT_OK(ht_params_allocate(&params, true, &err), err);
+    ASSERT_OK(ht_params_allocate(&state, false, &err), err);
+    ht_quantizer_bind(&q, &params, &state);
+    set_range(&q, 0.9);
+    for (size_t c = 0; c < ROWS; c++) {
+        q.norm[c] = log2(q.scale[c]) + log_norm + 0.1 * (double)c;
+        double nearest = 0;
+        do { /* no weight at 0 or where it clips */
+            ht_real *x = params.value + c * COLS;
+            nearest = INFINITY;
+            test_fill(x, COLS, seed += 100, -1, 1, (const double[]){0}, 1, 0.1);
+            ht_quantizer_prepare(&q, c, x, COLS);
+            for (size_t i = 0; i < COLS; i++)
+                nearest = fmin(nearest, fabs(fabs(x[i] * q.max[c] / q.scale[c]) - q.grid.hi));
+        } while (nearest < 0.05);
+    }
+    struct gradcheck c = {.build = build_one, .user = &k, .params = &params, .step = 1e-4};
+    gradcheck_assert(&c, "a2q");
+    ht_params_finish(&params);
+    ht_params_finish(&state);
+}
+
+Test(gradcheck, a2q)
+{
+    for (uint64_t seed = 1; seed < 6; seed++)
+        for (int held = 0; held < 2; held++) {
+            check_a2q(0, held ? 5 : 2.5, seed * 1000000); /* log2 10 = 3.3 */
+            check_a2q(8, held ? 5 : 2.5, seed * 2000000); /* 2 bits: much is clipped */
+        }
+    cr_assert_eq(ht_alloc_live(), 0);
+}
+
 void gradcheck_dequantize(void)
 {
     for (size_t g = 0; g < N_GRIDS; g++)
