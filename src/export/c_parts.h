@@ -110,7 +110,7 @@ const char *ht_c_type(const struct ht_qactivation *levels); /* "uint8_t"; of NUL
 void ht_c_write_header(struct ht_c *c, const char *digest); /* of the source, hexadecimal */
 void ht_c_write_arithmetic(struct ht_c *c);
 void ht_c_write_readers(struct ht_c *c);
-/* For processors that have more: in front of all, and within a reader, where k is the next input. */
+/* For processors that have more: in front of all, and within a reader, k being the next input. */
 void ht_c_write_fast_head(struct ht_c *c);
 void ht_c_write_fast(struct ht_c *c, const struct ht_c_reader *r);
 void ht_c_write_layers(struct ht_c *c);

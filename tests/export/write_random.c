@@ -7,8 +7,8 @@
  * reference; wide: layers whose products are as large as they can be; float, float-safetensors:
  * float32 networks, run by the graph that training evaluates; exact, modes: of any kinds of
  * activations, modes also real ones. For each seed the files NAME.onnx (or .safetensors),
- * NAME.in.f32 (or .u8), NAME.out.f32 (float, qonnx, modes: .near.f32, modes with .bound.f32, how far
- * it may be off) and NAME.json.
+ * NAME.in.f32 (or .u8), NAME.out.f32 (float, qonnx, modes: .near.f32, modes with .bound.f32, how
+ * far it may be off) and NAME.json.
  *
  * The second form: inputs, outputs and bounds of a model that there is. */
 #include "export/random_modes.h"
