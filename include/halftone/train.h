@@ -72,7 +72,8 @@ struct ht_export_result {
 
 /* Writes the integer model of a run folder or checkpoint to `path` and holds it against the
  * fake-quant network over the test data. format: "hdf5" (read back for that), "onnx" (also of
- * float32 networks: integer_score is NaN then) or "qonnx"; HT_ERR_CONFIG for others.
+ * float32 networks: integer_score is NaN then), "qonnx", "safetensors" or "c" (path is a folder);
+ * HT_ERR_CONFIG for others.
  * HT_ERR_THRESHOLD when outputs differ; *result is valid then too. */
 enum ht_status ht_export(const char *run_or_checkpoint, const char *format, const char *path,
                          struct ht_export_result *result, struct ht_error *err);
